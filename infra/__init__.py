@@ -1,0 +1,1 @@
+"""What everpost runs on: the embedded services, the demo, and files for operators."""

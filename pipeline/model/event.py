@@ -1,0 +1,45 @@
+"""The event: what services publish."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, get_args
+
+Lane = Literal["urgent", "normal", "bulk"]
+Channel = Literal["apns", "fcm", "webpush", "sms", "email"]
+Value = str | int | float | bool | None
+
+LANES: tuple[Lane, ...] = get_args(Lane)
+CHANNELS: tuple[Channel, ...] = get_args(Channel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Mirrors `schemas/event.avsc`, field by field; the meaning of each stands there."""
+
+    event_id: str
+    user_id: str
+    tenant: str
+    type: str
+    priority: Lane = "normal"
+    created_at: datetime  # aware, UTC
+    expires_at: datetime | None = None
+    deliver_at: datetime | None = None
+    channels: tuple[Channel, ...] | None = None
+    collapse_key: str | None = None
+    locale: str | None = None
+    traceparent: str | None = None
+    data: Mapping[str, Value] = field(default_factory=dict[str, Value])
+
+    @property
+    def key(self) -> bytes:
+        """The record key on every topic."""
+        return user_key(self.tenant, self.user_id)
+
+
+def user_key(tenant: str, user_id: str) -> bytes:
+    """The key that brings all records of one user into one partition.
+
+    A tenant holds no '/', so the key is unambiguous.
+    """
+    return f"{tenant}/{user_id}".encode()

@@ -1,0 +1,74 @@
+"""What the steps need from outside, at most four verbs each.
+
+A port is declared for its user. Every method raises `DependencyDown` when the other side does not
+answer in time; the step then pauses and tries again, and skips nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from pipeline.model.decision import Decision
+from pipeline.model.outcome import Outcome
+from pipeline.model.profile import Profile
+from pipeline.model.template import Template
+
+UserKey = tuple[str, str]  # (tenant, user_id)
+
+
+class Profiles(Protocol):
+    """The users' profiles, read fresh."""
+
+    async def fetch(self, users: Sequence[UserKey]) -> Mapping[UserKey, Profile]:
+        """Profiles with active addresses and preferences, in one query; unknown users are absent."""
+        ...
+
+
+class Templates(Protocol):
+    """The words, by immutable version."""
+
+    def get(self, type: str, version: int, channel: str, locale: str) -> Template | None:
+        """The template, or None when there is none."""
+        ...
+
+
+class OutboxRow(Protocol):
+    """A row of the outbox, ready to be produced: nothing is encoded again."""
+
+    id: str
+    seq: int
+    topic: str
+    key: bytes
+    value: bytes
+
+
+class Outbox(Protocol):
+    """The outbox table, as the relay sees it."""
+
+    async def claim(self, limit: int) -> Sequence[OutboxRow]:
+        """The oldest rows that may be produced now, in order per key; held until `settle` or a lost lease."""
+        ...
+
+    async def settle(self, ids: Sequence[str]) -> None:
+        """Remove rows that Kafka has acknowledged."""
+        ...
+
+    async def set_aside(self, id: str, error: str) -> None:
+        """Park a row that Kafka refuses, so that it blocks nobody."""
+        ...
+
+
+class Log(Protocol):
+    """The notification log in Postgres."""
+
+    async def write(self, decisions: Sequence[Decision], outcomes: Sequence[Outcome]) -> None:
+        """Write in one transaction; the same records again change nothing."""
+        ...
+
+
+class Clock(Protocol):
+    """The only way to the time of day."""
+
+    def __call__(self) -> datetime:
+        """Now, aware, UTC."""
+        ...

@@ -1,0 +1,84 @@
+"""Settings: read once, typed, frozen, secrets hidden.
+
+Every setting is an environment variable with the prefix EVERPOST_ (SCHEMA_REGISTRY_URL apart, which
+keeps the name that the field knows). An unknown EVERPOST_ variable is an error, because it is a typo.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import platformdirs
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipeline.model.errors import ConfigurationError
+
+PREFIX = "EVERPOST_"
+CONNECTOR_PREFIX = "EVERPOST_CONNECTOR_"
+
+
+class Settings(BaseSettings):
+    """The whole configuration of one process."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    home: Path = Field(
+        default=Path(platformdirs.user_data_dir("everpost")),
+        description="where the embedded services keep their data",
+    )
+    bootstrap_servers: str = Field(default="127.0.0.1:9092", description="Kafka, as host:port,host:port")
+    postgres_dsn: SecretStr = Field(
+        default=SecretStr("postgresql://postgres@127.0.0.1:5432/postgres"), description="PostgreSQL, as a URI"
+    )
+    schema_registry_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("SCHEMA_REGISTRY_URL", "EVERPOST_SCHEMA_REGISTRY_URL"),
+        description="Confluent-compatible registry; without it, ids come from schemas/ids.json",
+    )
+    catalogue: Path | None = Field(
+        default=None, description="directory of event types and templates; default: the demo's"
+    )
+    partitions: int = Field(default=4, ge=1, description="partitions of every topic")
+    replication: int = Field(default=1, ge=1, description="replicas of every topic")
+    instance: str = Field(
+        default="0",
+        description="ordinal of this process within its stage: static membership and transactional.id",
+    )
+    in_flight: int = Field(default=200, ge=1, description="requests that a sender has open at once")
+    send_timeout: float = Field(default=10.0, gt=0, description="seconds that one send may take")
+    batch: int = Field(default=2000, ge=1, description="records that the router decides in one transaction")
+    retry_scale: float = Field(
+        default=1.0, gt=0, description="multiplies every delay of the retry ladder; below 1 in demos only"
+    )
+    providers: dict[str, str] = Field(
+        default={"apns": "apns", "fcm": "fcm", "webpush": "webpush", "sms": "vonage", "email": "smtp"},
+        description="which connector serves a channel, as JSON",
+    )
+    log_level: str = Field(
+        default="info", pattern="^(debug|info|warning|error)$", description="least level that is logged"
+    )
+
+
+def load(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from the environment.
+
+    Raises ConfigurationError that names the variable and what is wrong with it.
+    """
+    present = os.environ if environment is None else environment
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted(present):
+        if name.startswith(PREFIX) and not name.startswith(CONNECTOR_PREFIX) and name not in known:
+            raise ConfigurationError(f"{name} is no setting of everpost; known: {', '.join(sorted(known))}")
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigurationError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def connector_options(name: str, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The options of a connector: EVERPOST_CONNECTOR_APNS_HOST is option `host` of `apns`."""
+    present = os.environ if environment is None else environment
+    prefix = f"{CONNECTOR_PREFIX}{name.upper()}_"
+    return {key[len(prefix) :].lower(): value for key, value in present.items() if key.startswith(prefix)}
