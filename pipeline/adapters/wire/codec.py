@@ -1,0 +1,139 @@
+"""Records to bytes and back: 0x00, schema id as 4 bytes big-endian, Avro datum (Confluent wire format).
+
+Which id stands for which schema is the business of `ids` (lock file) and `registry`; the bytes are the
+same either way. fastavro is used directly: Confluent's deserialiser takes four times as long.
+"""
+
+import io
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any, Protocol, TypeVar
+
+from fastavro import schemaless_reader, schemaless_writer
+
+from pipeline.model.decision import ChannelVerdict, Decision, Gate, Planned
+from pipeline.model.delivery import Delivery
+from pipeline.model.engagement import Engagement
+from pipeline.model.errors import Unreadable
+from pipeline.model.event import Event
+from pipeline.model.outcome import Outcome
+
+Record = Event | Decision | Delivery | Outcome | Engagement
+R = TypeVar("R", Event, Decision, Delivery, Outcome, Engagement)
+Schema = Mapping[str, Any]  # an Avro record schema as fastavro parses it
+
+MAGIC = 0
+_HEAD = struct.Struct(">BI")
+# What fastavro raises on damaged bytes, found by feeding it some: never a bug of the caller.
+_DAMAGE = (EOFError, IndexError, ValueError, KeyError, TypeError, OverflowError, MemoryError, StopIteration)
+
+
+class SchemaIds(Protocol):
+    """Which number stands for which schema."""
+
+    def write_id(self, name: str) -> int:
+        """The id of the current schema of `event`, `decision`, … Raises DependencyDown."""
+        ...
+
+    def schema(self, id: int) -> Schema:
+        """The parsed writer schema. Raises Unreadable (unknown id) or DependencyDown."""
+        ...
+
+
+def _plain(cls: type[Any]) -> Callable[[Any], dict[str, Any]]:
+    names = tuple(field.name for field in fields(cls))
+    get = attrgetter(*names)
+    return lambda record: dict(zip(names, get(record), strict=True))
+
+
+_parts = {cls: _plain(cls) for cls in (Gate, ChannelVerdict, Planned)}
+
+
+def _decision_in(values: dict[str, Any]) -> Decision:
+    values["gates"] = tuple(Gate(**gate) for gate in values["gates"])
+    values["channels"] = tuple(ChannelVerdict(**channel) for channel in values["channels"])
+    values["deliveries"] = tuple(Planned(**planned) for planned in values["deliveries"])
+    return Decision(**values)
+
+
+def _event_in(values: dict[str, Any]) -> Event:
+    if values["channels"] is not None:
+        values["channels"] = tuple(values["channels"])
+    return Event(**values)
+
+
+def _decision_out(decision: Decision) -> dict[str, Any]:
+    values = _flat[Decision](decision)
+    for name, cls in (("gates", Gate), ("channels", ChannelVerdict), ("deliveries", Planned)):
+        values[name] = [_parts[cls](part) for part in values[name]]
+    return values
+
+
+_flat: dict[type[Record], Callable[[Any], dict[str, Any]]] = {
+    cls: _plain(cls) for cls in (Event, Decision, Delivery, Outcome, Engagement)
+}
+_out = {**_flat, Decision: _decision_out}
+_in: dict[type[Record], Callable[[dict[str, Any]], Any]] = {
+    Event: _event_in,
+    Decision: _decision_in,
+    Delivery: lambda values: Delivery(**values),
+    Outcome: lambda values: Outcome(**values),
+    Engagement: lambda values: Engagement(**values),
+}
+
+
+class Wire:
+    """Encodes and decodes the five records of everpost."""
+
+    def __init__(self, ids: SchemaIds) -> None:
+        self._ids = ids
+        self._current: dict[type[Record], tuple[bytes, int, Schema]] = {}
+
+    def encode(self, record: Record) -> bytes:
+        """The bytes of a record. Raises DependencyDown when its id is not known yet."""
+        head, _, schema = self._writer(type(record))
+        buffer = io.BytesIO()
+        buffer.write(head)
+        values = _out[type(record)](record)
+        # Without the flag a tuple of channels in a union is read as (branch, value).
+        schemaless_writer(buffer, schema, values, disable_tuple_notation=True)  # pyright: ignore[reportArgumentType]
+        return buffer.getvalue()
+
+    def decode(self, cls: type[R], value: bytes | None) -> R:
+        """The record in the bytes.
+
+        Raises Unreadable for a wrong magic byte, an unknown or another record's schema id, and damaged
+        or left-over bytes; DependencyDown when the registry must be asked and does not answer.
+        """
+        if value is None or len(value) < _HEAD.size:
+            raise Unreadable("shorter than the 5 bytes that every record begins with")
+        magic, id = _HEAD.unpack_from(value)
+        if magic != MAGIC:
+            raise Unreadable(f"magic byte is {magic:#04x}, not 0x00: not in the Confluent wire format")
+        _, own_id, own = self._writer(cls)
+        writer = own if id == own_id else self._foreign(id, own)
+        buffer = io.BytesIO(value)
+        buffer.seek(_HEAD.size)
+        try:
+            values = schemaless_reader(buffer, writer, None if writer is own else own)  # pyright: ignore[reportArgumentType]
+            record = _in[cls](values)  # pyright: ignore[reportArgumentType]
+        except _DAMAGE as damage:
+            raise Unreadable(f"damaged {cls.__name__}: {type(damage).__name__}") from damage
+        if buffer.tell() != len(value):
+            raise Unreadable(f"{len(value) - buffer.tell()} bytes are left over after the {cls.__name__}")
+        return record
+
+    def _foreign(self, id: int, own: Schema) -> Schema:
+        writer = self._ids.schema(id)
+        if writer["name"] != own["name"]:
+            raise Unreadable(f"schema id {id} is {writer['name']}, not {own['name']}")
+        return writer
+
+    def _writer(self, cls: type[Record]) -> tuple[bytes, int, Schema]:
+        found = self._current.get(cls)
+        if found is None:
+            id = self._ids.write_id(cls.__name__.lower())
+            found = self._current[cls] = (_HEAD.pack(MAGIC, id), id, self._ids.schema(id))
+        return found
