@@ -6,14 +6,19 @@ answer in time; the step then pauses and tries again, and skips nothing.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from pipeline.model.decision import Decision
+from pipeline.model.delivery import Delivery
+from pipeline.model.engagement import Engagement
+from pipeline.model.event import Event
 from pipeline.model.outcome import Outcome
 from pipeline.model.profile import Profile
+from pipeline.model.record import Incoming, Outgoing
 from pipeline.model.template import Template
 
 UserKey = tuple[str, str]  # (tenant, user_id)
+R = TypeVar("R", Event, Decision, Delivery, Outcome, Engagement)
 
 
 class Profiles(Protocol):
@@ -71,4 +76,28 @@ class Clock(Protocol):
 
     def __call__(self) -> datetime:
         """Now, aware, UTC."""
+        ...
+
+
+class Codec(Protocol):
+    """Records to bytes and back."""
+
+    def encode(self, record: Event | Decision | Delivery | Outcome | Engagement) -> bytes:
+        """The bytes of a record."""
+        ...
+
+    def decode(self, cls: type[R], value: bytes | None) -> R:
+        """The record in the bytes. Raises Unreadable."""
+        ...
+
+
+class Producer(Protocol):
+    """The asyncio way to write records."""
+
+    async def send_all(self, records: Sequence[Outgoing]) -> None:
+        """Return when every record is acknowledged by all in-sync replicas.
+
+        Raises DependencyDown when not all were within the deadline: some may be written, so the
+        caller writes all of them again.
+        """
         ...
