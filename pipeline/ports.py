@@ -14,7 +14,7 @@ from pipeline.model.engagement import Engagement
 from pipeline.model.event import Event
 from pipeline.model.outcome import Outcome
 from pipeline.model.profile import Profile
-from pipeline.model.record import Incoming, Outgoing
+from pipeline.model.record import Outgoing
 from pipeline.model.template import Template
 
 UserKey = tuple[str, str]  # (tenant, user_id)
