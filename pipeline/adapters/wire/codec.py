@@ -74,7 +74,7 @@ def _decision_out(decision: Decision) -> dict[str, Any]:
 _flat: dict[type[Record], Callable[[Any], dict[str, Any]]] = {
     cls: _plain(cls) for cls in (Event, Decision, Delivery, Outcome, Engagement)
 }
-_out = {**_flat, Decision: _decision_out}
+_out: dict[type[Record], Callable[[Any], dict[str, Any]]] = {**_flat, Decision: _decision_out}
 _in: dict[type[Record], Callable[[dict[str, Any]], Any]] = {
     Event: _event_in,
     Decision: _decision_in,
