@@ -1,0 +1,133 @@
+"""The users' profiles in PostgreSQL: read in bulk by the router, written by whoever owns the users.
+
+A profile's `version` belongs to the database: triggers raise it with every change, writers pass none.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import asyncpg
+
+from pipeline.adapters.postgres.errors import translated
+from pipeline.adapters.postgres.pool import Connection, session
+from pipeline.adapters.postgres.statements import load
+from pipeline.model.event import Channel
+from pipeline.model.profile import Address, Profile
+from pipeline.ports import UserKey
+
+_SQL = load("profiles")
+_NOTHING: Mapping[tuple[str, Channel], bool] = {}
+
+
+class PostgresProfiles:
+    """The port `Profiles`."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def fetch(self, users: Sequence[UserKey]) -> Mapping[UserKey, Profile]:
+        """All of them in one query; a user that is asked for twice comes once, unknown ones are absent.
+
+        Raises DependencyDown.
+        """
+        # PostgreSQL stores no NUL, so such a user is unknown, and must not fail the others.
+        wanted = [user for user in dict.fromkeys(users) if "\0" not in user[0] and "\0" not in user[1]]
+        async with session(self._pool) as connection:
+            rows = await connection.fetch(_SQL["fetch"], [u[0] for u in wanted], [u[1] for u in wanted])
+        return {(row[0], row[1]): _profile(row) for row in rows}
+
+
+def _profile(row: asyncpg.Record) -> Profile:
+    (tenant, user_id, version, locale, timezone, enabled, ids, *rest) = row
+    channels, values, registered, categories, on_channels, allowed = rest
+    return Profile(
+        tenant=tenant,
+        user_id=user_id,
+        version=version,
+        locale=locale,
+        timezone=timezone,
+        enabled=enabled,
+        addresses=()
+        if ids is None
+        else tuple(
+            Address(address_id=i, channel=c, value=v, registered_at=r)
+            for i, c, v, r in zip(ids, channels, values, registered, strict=True)
+        ),
+        preferences=_NOTHING
+        if categories is None
+        else dict(zip(zip(categories, on_channels, strict=True), allowed, strict=True)),
+    )
+
+
+async def save_profiles(connection: Connection, profiles: Sequence[Profile]) -> None:
+    """Insert or overwrite profiles with their addresses and preferences, in one transaction.
+
+    Addresses and preferences that are not given stay as they are. The same again changes no address
+    and no preference.
+    """
+    addresses = [(p.tenant, p.user_id, a) for p in profiles for a in p.addresses]
+    wishes = [(p.tenant, p.user_id, key, on) for p in profiles for key, on in p.preferences.items()]
+    with translated():
+        async with connection.transaction():
+            await connection.execute(
+                _SQL["save"],
+                [p.tenant for p in profiles],
+                [p.user_id for p in profiles],
+                [p.locale for p in profiles],
+                [p.timezone for p in profiles],
+                [p.enabled for p in profiles],
+            )
+            await _add(connection, addresses)
+            await connection.execute(
+                _SQL["set_preferences"],
+                [w[0] for w in wishes],
+                [w[1] for w in wishes],
+                [w[2][0] for w in wishes],
+                [w[2][1] for w in wishes],
+                [w[3] for w in wishes],
+            )
+
+
+async def add_address(connection: Connection, tenant: str, user_id: str, address: Address) -> None:
+    """Add one address of a known user; a later registration of the same id makes it active again."""
+    with translated():
+        await _add(connection, [(tenant, user_id, address)])
+
+
+async def _add(connection: Connection, addresses: Sequence[tuple[str, str, Address]]) -> None:
+    await connection.execute(
+        _SQL["add_addresses"],
+        [a.address_id for _, _, a in addresses],
+        [tenant for tenant, _, _ in addresses],
+        [user_id for _, user_id, _ in addresses],
+        [a.channel for _, _, a in addresses],
+        [a.value for _, _, a in addresses],
+        [a.registered_at for _, _, a in addresses],
+    )
+
+
+async def set_preference(
+    connection: Connection, tenant: str, user_id: str, category: str, channel: Channel, *, allowed: bool
+) -> None:
+    """Opt a known user in or out of a category on a channel."""
+    with translated():
+        await connection.execute(
+            _SQL["set_preferences"], [tenant], [user_id], [category], [channel], [allowed]
+        )
+
+
+async def set_enabled(connection: Connection, tenant: str, user_id: str, *, enabled: bool) -> None:
+    """Turn the global switch of a user; nothing happens when there is none."""
+    with translated():
+        await connection.execute(_SQL["set_enabled"], tenant, user_id, enabled)
+
+
+async def deactivate_address(connection: Connection, address_id: str, reason: str, at: datetime) -> bool:
+    """Take an address out of use that the provider called dead at `at`.
+
+    False when it is unknown, inactive already, or was registered again since (RFC 8030 has no such
+    rule; APNs gives the time for just this comparison).
+    """
+    with translated():
+        status: str = await connection.execute(_SQL["deactivate"], [address_id], [reason], [at])
+    return status != "UPDATE 0"

@@ -1,0 +1,56 @@
+-- name: fetch
+-- Profiles of many users with their active addresses and preferences, one row a user.
+select p.tenant, p.user_id, p.version, p.locale, p.timezone, p.enabled,
+       a.ids, a.channels, a.values, a.registered, w.categories, w.channels as on_channels, w.allowed
+from unnest($1::text[], $2::text[]) as wanted (tenant, user_id)
+join everpost.profile p using (tenant, user_id)
+cross join lateral (
+    select array_agg(address_id::text) as ids, array_agg(channel) as channels,
+           array_agg(value) as values, array_agg(registered_at) as registered
+    from (
+        select address_id, channel, value, registered_at from everpost.address
+        where tenant = p.tenant and user_id = p.user_id and active
+        order by registered_at, address_id
+    ) ordered
+) a
+cross join lateral (
+    select array_agg(category) as categories, array_agg(channel) as channels, array_agg(allowed) as allowed
+    from everpost.preference
+    where tenant = p.tenant and user_id = p.user_id
+) w
+
+-- name: save
+-- Insert or overwrite the profiles themselves.
+insert into everpost.profile (tenant, user_id, locale, timezone, enabled)
+select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[])
+order by 1, 2
+on conflict (tenant, user_id) do update
+set locale = excluded.locale, timezone = excluded.timezone, enabled = excluded.enabled
+
+-- name: add_addresses
+-- Insert addresses; one that is there already is registered anew and becomes active again.
+insert into everpost.address (address_id, tenant, user_id, channel, value, registered_at)
+select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
+on conflict (address_id) do update
+set value = excluded.value, registered_at = excluded.registered_at,
+    active = true, deactivated_reason = null, deactivated_at = null
+where address.registered_at < excluded.registered_at or address.value <> excluded.value
+
+-- name: set_preferences
+-- Insert or change wishes; what already is so makes no new version.
+insert into everpost.preference (tenant, user_id, category, channel, allowed)
+select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[])
+on conflict (tenant, user_id, category, channel) do update
+set allowed = excluded.allowed
+where preference.allowed <> excluded.allowed
+
+-- name: set_enabled
+-- Turn the global switch of one user.
+update everpost.profile set enabled = $3 where tenant = $1 and user_id = $2 and enabled <> $3
+
+-- name: deactivate
+-- Take dead addresses out of use, unless they were registered again after the provider spoke.
+update everpost.address a
+set active = false, deactivated_reason = dead.reason, deactivated_at = dead.at
+from unnest($1::uuid[], $2::text[], $3::timestamptz[]) as dead (address_id, reason, at)
+where a.address_id = dead.address_id and a.active and a.registered_at < dead.at
