@@ -18,7 +18,20 @@ from pipeline.model.record import Outgoing
 from pipeline.model.template import Template
 
 UserKey = tuple[str, str]  # (tenant, user_id)
+Record = Event | Decision | Delivery | Outcome | Engagement
 R = TypeVar("R", Event, Decision, Delivery, Outcome, Engagement)
+
+
+class Codec(Protocol):
+    """Records as bytes, in the Confluent wire format."""
+
+    def encode(self, record: Record) -> bytes:
+        """The bytes of a record. Raises DependencyDown when its schema id must be asked for in vain."""
+        ...
+
+    def decode(self, cls: type[R], value: bytes | None) -> R:
+        """The record in the bytes. Raises Unreadable (no such record) or DependencyDown."""
+        ...
 
 
 class Profiles(Protocol):
@@ -76,18 +89,6 @@ class Clock(Protocol):
 
     def __call__(self) -> datetime:
         """Now, aware, UTC."""
-        ...
-
-
-class Codec(Protocol):
-    """Records to bytes and back."""
-
-    def encode(self, record: Event | Decision | Delivery | Outcome | Engagement) -> bytes:
-        """The bytes of a record."""
-        ...
-
-    def decode(self, cls: type[R], value: bytes | None) -> R:
-        """The record in the bytes. Raises Unreadable."""
         ...
 
 

@@ -109,6 +109,14 @@ def _times(event: Event, now: datetime) -> list[Problem]:
         at: datetime | None = getattr(event, name)
         if at is not None and at.tzinfo is None:
             found.append(Problem(field=name, message="has no time zone", fix="use datetime.now(UTC)"))
+    if not found and event.deliver_at is not None and event.deliver_at > now:
+        found.append(
+            Problem(
+                field="deliver_at",
+                message="holding an event for later is not offered yet, and it would go out at once",
+                fix="publish it when it is due",
+            )
+        )
     if not found and event.expires_at is not None and event.expires_at <= now:
         found.append(
             Problem(

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from operator import attrgetter
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from fastavro import schemaless_reader, schemaless_writer
 
@@ -19,9 +19,8 @@ from pipeline.model.engagement import Engagement
 from pipeline.model.errors import Unreadable
 from pipeline.model.event import Event
 from pipeline.model.outcome import Outcome
+from pipeline.ports import R, Record
 
-Record = Event | Decision | Delivery | Outcome | Engagement
-R = TypeVar("R", Event, Decision, Delivery, Outcome, Engagement)
 Schema = Mapping[str, Any]  # an Avro record schema as fastavro parses it
 
 MAGIC = 0

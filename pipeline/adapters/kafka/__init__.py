@@ -1,0 +1,1 @@
+"""Kafka: aiokafka for the asyncio stages, confluent-kafka where transactions and bulk are needed."""

@@ -1,0 +1,58 @@
+"""Reads partitions of a topic from a moment to their end: for state that is rebuilt from the log."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from pipeline.model.errors import DependencyDown
+
+_TIMEOUT = 15.0  # seconds without a record or an end, after which Kafka counts as away
+
+
+def read_back(servers: str, topic: str, partitions: Sequence[int], since: datetime) -> Iterator[bytes]:
+    """The values of the committed records written since then, partition by partition in order.
+
+    Raises DependencyDown when Kafka does not answer.
+    """
+    if not partitions:
+        return
+    consumer = Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": "readback",  # required by the client; never joined, nothing is committed
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+            "fetch.queue.backoff.ms": 10,
+        }
+    )
+    try:
+        consumer.assign(_starts(consumer, topic, partitions, since))
+        yield from _to_the_end(consumer, len(partitions))
+    finally:
+        consumer.close()
+
+
+def _starts(
+    consumer: Consumer, topic: str, partitions: Sequence[int], since: datetime
+) -> list[TopicPartition]:
+    at = int(since.timestamp() * 1000)
+    wanted = [TopicPartition(topic, partition, at) for partition in partitions]
+    return consumer.offsets_for_times(wanted, _TIMEOUT)
+
+
+def _to_the_end(consumer: Consumer, open_ends: int) -> Iterator[bytes]:
+    while open_ends:
+        first = consumer.poll(_TIMEOUT)
+        if first is None:
+            raise DependencyDown(f"Kafka gave neither a record nor an end within {_TIMEOUT} s")
+        for message in (first, *consumer.consume(10_000, 0)):  # a timeout here would be waited out
+            error = message.error()
+            if error is None:
+                yield message.value() or b""
+            elif error.code() == KafkaError._PARTITION_EOF:
+                open_ends -= 1
+            else:
+                raise DependencyDown(f"reading {message.topic()} back: {error.str()}")
