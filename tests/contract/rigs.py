@@ -1,0 +1,102 @@
+"""Rigs: how the conformance suite of connectors brings up one provider and one connector."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+from connectors.contract import Connector, Content, Message, Outcome
+from connectors.sandbox.certs import Certs
+from connectors.sandbox.desk import Desk, Running, wall_clock
+from connectors.sandbox.faults import Fault, Script
+from connectors.sandbox.record import Recorder
+
+TIMEOUT = 1.0  # seconds that a connector of the suite gives its provider
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rig:
+    """One provider with its connector, and what differs from the common case.
+
+    The faults are those that mean the same for every provider, in the provider's own codes.
+    """
+
+    name: str  # of the connector and of the provider
+    start: Callable[[Desk, int], Awaitable[Running]]
+    create: Callable[[Mapping[str, str]], Connector]
+    address: Callable[[Running, int], str]  # the n-th valid address, n >= 0
+    malformed: str = "no address"  # never an address of this channel
+    busy: Fault = field(default_factory=lambda: Fault(kind="status", status=503))  # Transient
+    throttled: Fault = field(  # Throttled
+        default_factory=lambda: Fault(kind="status", status=429, retry_after="7")
+    )
+    retry_after: float | None = 7.0  # seconds that Throttled must carry; None: this protocol has none
+    garbage: Fault = field(  # Transient or Uncertain: an answer that no client can read
+        default_factory=lambda: Fault(kind="status", status=502, body="<html>bad gateway</html>")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """A running provider and a connector that points at it."""
+
+    rig: Rig
+    desk: Desk
+    provider: Running
+    connector: Connector
+
+    def fault(self, fault: Fault) -> None:
+        """Put a fault in force."""
+        self.desk.script.extend([fault], self.desk.steady())
+
+    def message(self, number: int = 0) -> Message:
+        """The n-th message: own delivery id, own address."""
+        return Message(
+            delivery_id=delivery_id(number),
+            event_id=f"event-{number}",
+            address=self.rig.address(self.provider, number),
+            content=Content(
+                title="Flight UA 17 is cancelled",
+                text="Your flight to Denver, 18:05, is cancelled. Ünïcode: ✈",
+                html="<p>Your flight is cancelled.</p>",
+                link="https://example.com/flights/17",
+            ),
+            collapse_key="flight-17",
+        )
+
+    async def send(self, number: int = 0) -> Outcome:
+        """Send the n-th message."""
+        return await self.connector.send(self.message(number))
+
+    @property
+    def requests(self) -> int:
+        """How many requests the provider has read."""
+        return len(self.desk.recorder.rows())
+
+
+def delivery_id(number: int) -> str:
+    """The n-th delivery id."""
+    return str(UUID(int=0x5EED_0000_0000_5000_8000_000000000000 + number))
+
+
+def connector_options(rig: Rig, running: Running, *, limit: float = TIMEOUT) -> dict[str, str]:
+    """The options as a sender hands them over: prefix removed, lower case."""
+    prefix = f"EVERPOST_CONNECTOR_{rig.name.upper()}_"
+    options = {name.removeprefix(prefix).lower(): value for name, value in running.options.items()}
+    return options | {"timeout": str(limit)}
+
+
+@asynccontextmanager
+async def bench(rig: Rig, certs: Path, *, limit: float = TIMEOUT) -> AsyncGenerator[Bench]:
+    """Provider and connector, both closed at the end. `certs`: a directory kept for the whole session."""
+    desk = Desk(recorder=Recorder(), script=Script(), certs=Certs.at(certs), clock=wall_clock)
+    provider = await rig.start(desk, 0)
+    try:
+        connector = rig.create(connector_options(rig, provider, limit=limit))
+        try:
+            yield Bench(rig=rig, desk=desk, provider=provider, connector=connector)
+        finally:
+            await connector.aclose()
+    finally:
+        await provider.aclose()
