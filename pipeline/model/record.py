@@ -17,6 +17,7 @@ class Incoming:
     value: bytes | None
     headers: Headers = ()
     at: datetime  # when it was written, as the broker tells it; UTC
+    assignment: int = 0  # under which assignment of its partition it was read; grows with each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
