@@ -31,6 +31,7 @@ LogEvent = Literal[
     "channel.resumed",  # the probe succeeded
     "outbox.set_aside",  # an outbox row that Kafka refuses is parked
     "address.deactivated",  # the provider says that an address is dead
+    "publish.abandoned",  # a client was closed before Kafka acknowledged these events: they may be lost
     "request.refused",  # a caller's event is refused at the door
 ]
 

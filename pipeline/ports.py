@@ -5,6 +5,7 @@ answer in time; the step then pauses and tries again, and skips nothing.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -50,21 +51,22 @@ class Templates(Protocol):
         ...
 
 
-class OutboxRow(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxRow:
     """A row of the outbox, ready to be produced: nothing is encoded again."""
 
     id: str
-    seq: int
-    topic: str
-    key: bytes
-    value: bytes
+    record: Outgoing
 
 
 class Outbox(Protocol):
     """The outbox table, as the relay sees it."""
 
     async def claim(self, limit: int) -> Sequence[OutboxRow]:
-        """The oldest rows that may be produced now, in order per key; held until `settle` or a lost lease."""
+        """The oldest rows that wait, in order; none while another relay drains this table.
+
+        What is neither settled nor set aside comes again with the next claim.
+        """
         ...
 
     async def settle(self, ids: Sequence[str]) -> None:
@@ -73,6 +75,10 @@ class Outbox(Protocol):
 
     async def set_aside(self, id: str, error: str) -> None:
         """Park a row that Kafka refuses, so that it blocks nobody."""
+        ...
+
+    async def wait(self, seconds: float) -> None:
+        """Return when a row may have come since the last claim, at the latest after `seconds`."""
         ...
 
 

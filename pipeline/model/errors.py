@@ -8,6 +8,7 @@
     ├── ConfigurationError     the operator's fault: a setting, a file, a port
     ├── Unreadable             bytes that cannot be decoded; they go to notification.dead
     └── DependencyDown         Kafka, Postgres or the registry is away: pause, then try again
+        └── BrokerUnavailable  Client.publish was not acknowledged in time: publish the same event again
 
 What a caller may expect is a value; these are raised when it is not.
 """
@@ -38,6 +39,10 @@ class DependencyDown(EverpostError):
     """Something outside the process did not answer in time. Nothing was skipped."""
 
     retriable = True
+
+
+class BrokerUnavailable(DependencyDown):
+    """Kafka has not acknowledged an event in time. It may be there all the same: repeat it with its id."""
 
 
 class NotInTransaction(CallerError):

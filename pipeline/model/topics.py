@@ -18,6 +18,10 @@ OUTCOMES = "notification.outcomes"
 ENGAGEMENT = "notification.engagement"
 DEAD = "notification.dead"
 
+# Bytes of one event. A push holds 4 KB and an SMS 1.5; a delivery, which carries the event's bytes,
+# stays far below the 1 MiB that a broker takes by default.
+LARGEST_EVENT = 256 * 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
