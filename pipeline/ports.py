@@ -12,11 +12,11 @@ from typing import Protocol, TypeVar
 from pipeline.model.decision import Decision
 from pipeline.model.delivery import Delivery
 from pipeline.model.engagement import Engagement
-from pipeline.model.event import Event
+from pipeline.model.event import Event, Value
 from pipeline.model.outcome import Outcome
 from pipeline.model.profile import Profile
-from pipeline.model.record import Outgoing
-from pipeline.model.template import Template
+from pipeline.model.record import Incoming, Outgoing
+from pipeline.model.template import Template, Unrenderable
 
 UserKey = tuple[str, str]  # (tenant, user_id)
 Record = Event | Decision | Delivery | Outcome | Engagement
@@ -48,6 +48,14 @@ class Templates(Protocol):
 
     def get(self, type: str, version: int, channel: str, locale: str) -> Template | None:
         """The template, or None when there is none."""
+        ...
+
+
+class Renderer(Protocol):
+    """Words out of a template and the variables of an event."""
+
+    def render(self, template: Template, data: Mapping[str, Value]) -> Mapping[str, str] | Unrenderable:
+        """The rendered parts by name; the same again for the same arguments."""
         ...
 
 
@@ -107,4 +115,27 @@ class Producer(Protocol):
         Raises DependencyDown when not all were within the deadline: some may be written, so the
         caller writes all of them again.
         """
+        ...
+
+
+class Consumer(Protocol):
+    """The asyncio way to read records, as a member of a group."""
+
+    async def fetch(self, rooms: Mapping[str, int], wait: float) -> Sequence[Incoming]:
+        """Records of these topics, at most so many each, in the order of `rooms`; waits up to `wait` seconds.
+
+        An empty `rooms` reads nothing and keeps the membership alive. Raises DependencyDown.
+        """
+        ...
+
+    def owns(self, record: Incoming) -> bool:
+        """Whether the record is still this process's to work on."""
+        ...
+
+    def abandon(self, records: Sequence[Incoming]) -> None:
+        """Give records back undone: the next owner of their partition reads them again."""
+        ...
+
+    async def commit(self, records: Sequence[Incoming]) -> None:
+        """Count records as done, and commit what is contiguous. Raises DependencyDown."""
         ...

@@ -19,6 +19,18 @@ class Template:
     parts: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unrenderable:
+    """Why a template and an event's data make no words. Names no value of the data."""
+
+    template: str  # type, version, channel, locale and part
+    line: int  # from 1; 0 when unknown
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.template} line {self.line}: {self.message}"
+
+
 def fallbacks(locale: str) -> Iterator[str]:
     """`pt-BR` gives pt-BR, pt (RFC 4647 lookup)."""
     parts = locale.replace("_", "-").split("-")

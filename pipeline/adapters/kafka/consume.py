@@ -128,7 +128,7 @@ class KafkaConsumer:
             async with asyncio.timeout(_COMMIT):
                 await self._client.stop()
 
-    async def revoked(self) -> None:
+    async def revoked(self, partitions: Iterable[TopicPartition]) -> None:
         """Partitions are taken away: let what is in flight end, commit it, forget the rest."""
         self._leaving = True
         try:
@@ -142,7 +142,7 @@ class KafkaConsumer:
             async with self._committing:
                 await self._commit()
         finally:
-            self._tracker.revoke(self._tracker.assigned())
+            self._tracker.revoke((partition.topic, partition.partition) for partition in partitions)
             self._leaving = False
 
     def assigned(self, partitions: Iterable[TopicPartition]) -> None:
@@ -223,7 +223,7 @@ class _Listener(ConsumerRebalanceListener):
     async def on_partitions_revoked(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, revoked: Iterable[TopicPartition]
     ) -> None:
-        await self._consumer.revoked()
+        await self._consumer.revoked(revoked)
 
     async def on_partitions_assigned(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, assigned: Iterable[TopicPartition]

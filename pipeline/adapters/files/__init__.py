@@ -1,0 +1,1 @@
+"""Files of the operator: the catalogue of event types and their templates."""
