@@ -1,0 +1,391 @@
+"""HTTP/2 connections for APNs: aioapns' protocol with its event handling replaced.
+
+aioapns 4.0 matches answers by a header, never acknowledges flow control, breaks the connection on a
+late answer and closes it on GOAWAY: it hangs, stalls and repeats (measured, each one a test here).
+This layer keeps its connection set-up, write and idle timer, and holds these rules:
+
+- An answer belongs to its stream, and every stream leaves the table exactly once.
+- A request is written at most once, unless the server itself declares the stream unprocessed
+  (REFUSED_STREAM, or a stream above the last one of a GOAWAY; RFC 9113, 8.7).
+- `NotSent`: nothing was written. `Lost`: it was, and nobody knows what became of it.
+- No more streams than the server allows, and no headers whose body does not fit its window.
+
+It leans on private names of aioapns 4.0 and h2 4.4: both are pinned.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from aioapns.connection import APNsTLSClientProtocol
+from h2 import events
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.exceptions import NoAvailableStreamIDError, ProtocolError
+from hyperframe.frame import Frame, GoAwayFrame
+
+MAX_BODY = 4096  # bytes; a connection without window for it counts as busy
+_ROUNDS = 3  # how often a stream may be declared unprocessed before the caller hears of it
+_SHUTDOWN = 1.0  # seconds for the TLS goodbye; asyncio's own 30 would hold `aclose`
+
+Headers = Sequence[tuple[str, str]]
+T = TypeVar("T")
+
+
+class NotSent(Exception):
+    """The server has not processed the request: not written, or declared unprocessed."""
+
+
+class Unprocessed(NotSent):
+    """The server declares that it did not process the stream, so it may be written again."""
+
+
+class Untrusted(Exception):
+    """The other side is not what it should be: certificate refused, or no HTTP/2."""
+
+
+class Lost(Exception):
+    """The request was written and the answer is lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came back on a stream; status 0 when it ended without headers."""
+
+    status: int
+    body: bytes
+
+
+@dataclass(slots=True, kw_only=True)
+class _Stream:
+    """A request that waits for its answer."""
+
+    answer: asyncio.Future[Answer | Exception]  # a value, so that an error nobody awaits stays silent
+    status: int = 0
+    body: bytearray = field(default_factory=bytearray)
+
+
+class _DrainingH2(H2Connection):
+    """Reads on after GOAWAY. h2 itself closes at once and rejects answers to older streams (h2 #1181)."""
+
+    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[events.Event]]:
+        event = events.ConnectionTerminated()
+        event.last_stream_id = frame.last_stream_id
+        return [], [event]
+
+
+class Connection(APNsTLSClientProtocol):
+    """One HTTP/2 connection. `changed` is called whenever it may have become free, or unusable."""
+
+    INACTIVITY_TIME = 900  # seconds; the stock 10 also close a connection that waits for answers
+
+    def __init__(self, changed: Callable[["Connection"], None]) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__("", loop)
+        self.conn = _DrainingH2()
+        self.ready: asyncio.Future[None] = loop.create_future()  # the server's first SETTINGS are here
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self.draining = False
+        self.heard = 0.0  # loop time of the last bytes from the server
+        self._changed = changed
+        self._streams: dict[int, _Stream] = {}
+
+    @property
+    def room(self) -> int:
+        """How many requests may be written now."""
+        settings = self.conn.remote_settings
+        if self.draining or self._transport.is_closing() or settings.initial_window_size < MAX_BODY:
+            return 0
+        streams = settings.max_concurrent_streams - len(self._streams)
+        return max(0, min(streams, self.conn.outbound_flow_control_window // MAX_BODY))
+
+    async def post(self, headers: Headers, body: bytes) -> Answer:
+        """Write one request, at once, and wait for its answer. Raises Unprocessed and Lost.
+
+        A caller that is cancelled gives its stream up; whatever comes late finds nothing.
+        """
+        try:
+            number = self.conn.get_next_available_stream_id()
+        except NoAvailableStreamIDError as error:  # after 2**30 requests
+            self.retire()
+            raise Unprocessed("the connection is used up") from error
+        self.conn.send_headers(number, headers)
+        self.conn.send_data(number, body, end_stream=True)
+        stream = self._streams[number] = _Stream(answer=self.loop.create_future())
+        self.flush()
+        try:
+            answer = await stream.answer
+        except asyncio.CancelledError:
+            self._abandon(number)
+            raise
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def retire(self) -> None:
+        """Take no new requests, and close when the last answer is here."""
+        if not self.draining:
+            self.draining = True
+            self._changed(self)
+        self._close_when_done()
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the bytes to h2 and act on its events."""
+        self.heard = self.loop.time()
+        try:
+            received = self.conn.receive_data(data)
+        except ProtocolError:
+            self._send_pending()  # h2 has a GOAWAY with the reason
+            self._transport.abort()
+            return
+        for event in received:
+            self._on(event)
+        self._send_pending()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Every request without an answer is lost."""
+        if self.inactivity_timer:
+            self.inactivity_timer.cancel()
+        self.draining = True
+        for stream in self._streams.values():
+            _settle(stream.answer, Lost(f"the connection closed before the answer: {exc or 'end of stream'}"))
+        self._streams.clear()
+        _settle(self.closed, None)
+        self._changed(self)
+
+    def abort(self) -> None:
+        """Close now, whatever is outstanding."""
+        self._transport.abort()
+
+    @property
+    def _transport(self) -> asyncio.Transport:
+        assert self.transport is not None, "a connection is used after connection_made"
+        return self.transport
+
+    def _send_pending(self) -> None:
+        if not self._transport.is_closing():
+            self.flush()
+
+    def _on(self, event: events.Event) -> None:
+        match event:
+            case events.ResponseReceived(stream_id=int(number)):
+                if stream := self._streams.get(number):
+                    stream.status = _status(event)
+            case events.DataReceived(stream_id=int(number)):
+                # Unacknowledged, the 65,535 bytes of window end after 2,427 BadDeviceToken answers.
+                self.conn.acknowledge_received_data(event.flow_controlled_length or 0, number)
+                if stream := self._streams.get(number):
+                    stream.body.extend(event.data or b"")
+            case events.StreamEnded(stream_id=int(number)):
+                self._finish(number)
+            case events.StreamReset(stream_id=int(number), error_code=ErrorCodes.REFUSED_STREAM):
+                self._finish(number, Unprocessed("REFUSED_STREAM"))
+            case events.StreamReset(stream_id=int(number)):
+                self._finish(number, Lost(f"the server reset the stream, error {event.error_code}"))
+            case _:
+                self._on_connection(event)
+
+    def _on_connection(self, event: events.Event) -> None:
+        match event:
+            case events.ConnectionTerminated(last_stream_id=last):
+                for number in [number for number in self._streams if number > (last or 0)]:
+                    self._finish(number, Unprocessed("GOAWAY"))
+                self.retire()
+            case events.RemoteSettingsChanged():
+                _settle(self.ready, None)
+                self._changed(self)
+            case events.WindowUpdated():
+                self._changed(self)
+            case _:
+                pass  # acknowledgements, pings (h2 answers them) and extensions
+
+    def _finish(self, number: int, error: Exception | None = None) -> None:
+        stream = self._streams.pop(number, None)
+        if stream is None:
+            return
+        _settle(stream.answer, error or Answer(status=stream.status, body=bytes(stream.body)))
+        self._changed(self)
+        self._close_when_done()
+
+    def _abandon(self, number: int) -> None:
+        if self._streams.pop(number, None) is None or self._transport.is_closing():
+            return
+        self.conn.reset_stream(number, ErrorCodes.CANCEL)
+        self._send_pending()
+        self._changed(self)
+        self._close_when_done()
+
+    def _close_when_done(self) -> None:
+        if self.draining and not self._streams:
+            self.close()
+
+
+class Pool:
+    """At most `connections` connections to one server, opened when those at hand are busy.
+
+    `seconds` limit one request, waiting and connecting included. Nobody sleeps and nobody polls: who
+    finds no room stands in line, and every change wakes as many as there is room for.
+    """
+
+    def __init__(
+        self, *, host: str, port: int, tls: ssl.SSLContext, connections: int, seconds: float
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._tls = tls
+        self._most = connections
+        self._seconds = seconds
+        self._usable: list[Connection] = []
+        self._open: set[Connection] = set()  # with those that drain
+        self._line: deque[asyncio.Future[Exception | None]] = deque()
+        self._connecting: asyncio.Task[None] | None = None
+        self._closing = False
+
+    async def post(self, headers: Headers, body: bytes) -> Answer:
+        """One request. Raises NotSent, Untrusted and Lost."""
+        connection: Connection | None = None
+        written = 0.0
+        try:
+            async with asyncio.timeout(self._seconds):
+                for _ in range(_ROUNDS):
+                    connection = None
+                    connection = await self._free()
+                    written = connection.loop.time()
+                    try:
+                        return await connection.post(headers, body)
+                    except Unprocessed:
+                        continue
+        except TimeoutError:
+            if connection is None:
+                raise NotSent(f"no stream to {self._host} was free within {self._seconds:g} s") from None
+            if connection.heard < written:
+                connection.retire()  # not a byte since: the line may be dead without a word
+            raise Lost(f"no answer within {self._seconds:g} s") from None
+        raise NotSent(f"the server left the request unprocessed {_ROUNDS} times")
+
+    async def aclose(self) -> None:
+        """Let what is in flight come to its end, then close every connection."""
+        self._closing = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting])
+        self._wake(len(self._line))
+        for connection in list(self._open):
+            connection.retire()
+        for connection in await _unclosed(self._open, self._seconds + _SHUTDOWN):
+            connection.abort()
+        await _unclosed(self._open, _SHUTDOWN)
+
+    async def _free(self) -> Connection:
+        """A connection with room at this moment: write before the next await."""
+        waited = False
+        while True:
+            if self._closing:
+                raise NotSent("the connector is closing")
+            if waited or not self._line:  # who comes later stands behind
+                for connection in self._usable:
+                    if connection.room:
+                        return connection
+            if self._connecting is None and len(self._usable) < self._most:
+                self._connecting = asyncio.create_task(self._connect())
+            await self._wait(first=waited)
+            waited = True
+
+    async def _wait(self, *, first: bool) -> None:
+        """Until something has changed. Raises what `_wake` was given."""
+        place: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        (self._line.appendleft if first else self._line.append)(place)
+        try:
+            error = await place
+        except asyncio.CancelledError:
+            if place in self._line:
+                self._line.remove(place)
+            else:
+                self._wake(1)  # its turn had come: pass it on
+            raise
+        if error is not None:
+            raise error
+
+    def _wake(self, count: int, error: Exception | None = None) -> None:
+        for _ in range(min(count, len(self._line))):
+            _settle(self._line.popleft(), error)
+
+    def _changed(self, connection: Connection) -> None:
+        if connection.closed.done():
+            self._open.discard(connection)
+        if connection not in self._usable:
+            return
+        if connection.draining:
+            self._usable.remove(connection)
+            self._wake(len(self._line))  # one of them opens another
+        else:
+            self._wake(connection.room)
+
+    async def _connect(self) -> None:
+        error: Exception | None = None
+        try:
+            self._usable.append(await self._connection())
+        except (OSError, NotSent, Untrusted) as caught:
+            error = _cause(caught, f"{self._host}:{self._port}")
+        self._connecting = None
+        if error is None or not self._usable:  # else the busy ones will have room again
+            self._wake(len(self._line), error)
+
+    async def _connection(self) -> Connection:
+        """A new connection that has the server's SETTINGS: before, nobody knows how many streams it allows."""
+        async with asyncio.timeout(self._seconds):
+            transport, connection = await asyncio.get_running_loop().create_connection(
+                lambda: Connection(self._changed),
+                self._host,
+                self._port,
+                ssl=self._tls,
+                ssl_shutdown_timeout=_SHUTDOWN,
+            )
+            self._open.add(connection)
+            try:
+                await _prove(connection, transport)
+            except (asyncio.CancelledError, NotSent, Untrusted):
+                connection.abort()
+                raise
+        return connection
+
+
+async def _prove(connection: Connection, transport: asyncio.Transport) -> None:
+    """Wait until the connection can be used. Raises Untrusted and NotSent."""
+    if transport.get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
+        raise Untrusted("it does not speak HTTP/2")
+    await asyncio.wait([connection.ready, connection.closed], return_when=asyncio.FIRST_COMPLETED)
+    if connection.closed.done() or connection.draining:
+        raise NotSent("it closed the connection at once")
+
+
+def _cause(error: Exception, where: str) -> NotSent | Untrusted:
+    """What a failed connect means for those who waited for it."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Untrusted(f"{where}: its certificate is not trusted ({error.verify_message})")
+    if isinstance(error, Untrusted):
+        return Untrusted(f"{where}: {error}")
+    return NotSent(f"cannot connect to {where}: {error or type(error).__name__}")
+
+
+async def _unclosed(connections: Iterable[Connection], seconds: float) -> list[Connection]:
+    """Wait until all are closed; those that are not after `seconds`."""
+    closed = {connection.closed: connection for connection in connections}
+    if not closed:
+        return []
+    _, pending = await asyncio.wait(closed, timeout=seconds)
+    return [closed[one] for one in pending]
+
+
+def _settle(waiting: asyncio.Future[T], value: T) -> None:
+    """Give a future its value unless it has one, or nobody waits any more."""
+    if not waiting.done():
+        waiting.set_result(value)
+
+
+def _status(event: events.ResponseReceived) -> int:
+    status = dict(event.headers or []).get(b":status", b"0")
+    return int(status) if status.isdigit() else 0
