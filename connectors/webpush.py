@@ -1,0 +1,380 @@
+"""Web Push (RFC 8030) with encryption (RFC 8291) and application server keys (VAPID, RFC 8292).
+
+pywebpush encrypts. The POST is our own, because the library's follows redirects, waits up to 10,000
+seconds, and signs for the wrong origin when its claims are used twice.
+
+The endpoint is a user's input: only https to an allowed host is dialled, and never by way of a redirect.
+
+Options: `vapid_key` (PEM file of the P-256 key), `subject` (mailto: or https: of the operator); and if
+the defaults do not suit, `hosts` (comma-separated `host`, `host:port`, `*.host`), `ca_file`, `timeout`
+(seconds for a whole send), `connections`.
+"""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import json
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import aiohttp
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from py_vapid import Vapid02, VapidException
+from pywebpush import WebPusher
+from yarl import URL
+
+from connectors._in_flight import InFlight
+from connectors._options import Options
+from connectors._push_hosts import BadHosts, Hosts
+from connectors._retry_after import retry_after
+from connectors.contract import (
+    Accepted,
+    BadOptions,
+    ChannelFault,
+    InvalidAddress,
+    Message,
+    Outcome,
+    Permanent,
+    Throttled,
+    Transient,
+    Uncertain,
+)
+
+MAX_PAYLOAD = 3993  # bytes: services take 4096 encrypted (RFC 8291, 4), of which 103 are not ours
+_LONGEST_TTL = timedelta(days=28)  # FCM refuses more
+_TOKEN_LIFE = timedelta(hours=12)  # RFC 8292 allows 24 h; half leaves room for a wrong clock
+_TOKEN_MARGIN = timedelta(hours=1)
+_MAX_ORIGINS = 1000  # tokens kept: `*.notify.windows.com` is a family without end
+_MAX_BODY = 2048  # bytes of an answer that are looked at
+_REFUSALS = 5  # so many different subscriptions refused and none accepted: the key is wrong, not they
+_MISMATCH = ("mismatch", "do not correspond", "does not match")  # Apple and Mozilla, FCM
+_BAD_TOKEN = ("jwt", "vapid", "unauthorizedregistration")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is POSTed, before encryption."""
+
+    url: URL
+    keys: Mapping[str, str]  # p256dh, auth: base64url
+    headers: Mapping[str, str]
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the push service said."""
+
+    status: int
+    location: str = ""
+    retry_after: str | None = None
+    body: str = ""
+
+
+def to_request(message: Message, hosts: Hosts) -> Request | Outcome:
+    """The request for a message, or why there can be none."""
+    subscription = _subscription(message.address)
+    if subscription is None:
+        return InvalidAddress(reason="the address is no Web Push subscription", code="malformed")
+    url, keys = subscription
+    if not hosts.allow(url):
+        # Not InvalidAddress: a host missing in our own list must not cost the user his subscription.
+        return Permanent(reason="the endpoint's host is not in option 'hosts'", code="host-not-allowed")
+    payload = _payload(message)
+    if len(payload) > MAX_PAYLOAD:
+        return Permanent(
+            reason=f"the payload has {len(payload)} bytes; at most {MAX_PAYLOAD} fit", code="payload-too-big"
+        )
+    return Request(url=url, keys=keys, headers=_headers(message), payload=payload)
+
+
+def _subscription(address: str) -> tuple[URL, Mapping[str, str]] | None:
+    """Endpoint and keys of a subscription as browsers serialise it; None when it is none."""
+    try:
+        found = json.loads(address)
+        endpoint, p256dh, auth = found["endpoint"], found["keys"]["p256dh"], found["keys"]["auth"]
+        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), _from_base64url(p256dh))
+        url = URL(endpoint, encoded=True)
+        usable = url.scheme == "https" and bool(url.host) and url.user is None and url.password is None
+        if not usable or not endpoint.isascii() or not endpoint.isprintable() or " " in endpoint:
+            return None
+        if len(_from_base64url(auth)) != 16:
+            return None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return url, {"p256dh": p256dh, "auth": auth}
+
+
+def _from_base64url(text: str) -> bytes:
+    """Strictly: pywebpush would skip what is no base64. Raises ValueError or TypeError."""
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars="-_", validate=True)
+    except binascii.Error as error:
+        raise ValueError("no base64url") from error
+
+
+def _payload(message: Message) -> bytes:
+    content = message.content
+    fields = {
+        "title": content.title,
+        "body": content.text,
+        "link": content.link,
+        "image": content.image,
+        "id": message.delivery_id,
+    }
+    present = {name: value for name, value in fields.items() if value is not None}
+    return json.dumps(present, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
+def _headers(message: Message) -> dict[str, str]:
+    lifetime = max(timedelta(), min(message.time_to_live, _LONGEST_TTL))
+    return {
+        "TTL": str(int(lifetime.total_seconds())),
+        "Urgency": "high" if message.urgent else "normal",
+        "Topic": topic(message.collapse_key or message.delivery_id),
+        "Content-Encoding": "aes128gcm",
+        "Content-Type": "application/octet-stream",
+    }
+
+
+def topic(key: str) -> str:
+    """32 base64url characters, the most that RFC 8030 (5.4) allows: a later push replaces a pending one."""
+    return base64.urlsafe_b64encode(hashlib.sha256(key.encode(errors="replace")).digest()[:24]).decode()
+
+
+def to_outcome(answer: Answer, now: datetime) -> Outcome | None:
+    """What an answer means; None when the service does not know our key for this subscription.
+
+    RFC 8030, and where it leaves a choice, what the public services answer.
+    """
+    code, wait = str(answer.status), retry_after(answer.retry_after, now)
+    match answer.status:
+        case 200 | 201 | 202:
+            return Accepted(provider_id=answer.location)
+        case 400 | 401 | 403:
+            return _refusal(answer.status, answer.body.lower())
+        case 404 | 410:
+            return InvalidAddress(reason="the subscription is gone", code=code)
+        case 406 | 429:  # 406: the throttle of Windows' service
+            return Throttled(reason="the push service asks for less", code=code, retry_after=wait)
+        case status if status == 408 or status >= 500:
+            return Transient(reason="the push service is not available", code=code, retry_after=wait)
+        case _:
+            return Permanent(reason="the push service refuses the request", code=code)
+
+
+def _refusal(status: int, body: str) -> Outcome | None:
+    """400, 401 and 403: the request, our token, or our key for this one subscription (None)."""
+    if any(sign in body for sign in _MISMATCH):
+        return None
+    if status == 401 or any(sign in body for sign in _BAD_TOKEN):
+        reason = "the push service refuses our token; check vapid_key, subject and this machine's clock"
+        return ChannelFault(reason=reason, code=str(status))
+    if status == 403:
+        return None
+    return Permanent(reason="the push service refuses the request", code=str(status))
+
+
+class Standing:
+    """Whether a push service has ever accepted our key, so that one stranger is told from a wrong key.
+
+    A refused key means that the subscription was made for another one. When that is one of many, the
+    subscription is dead; when it is all of them, our key is wrong and no address may be dropped for it.
+    """
+
+    def __init__(self) -> None:
+        self._proven: set[str] = set()
+        self._refused: dict[str, set[str]] = {}
+
+    def accepted(self, origin: str) -> None:
+        """This service knows our key."""
+        if origin not in self._proven and len(self._proven) < _MAX_ORIGINS:
+            self._proven.add(origin)
+            self._refused.pop(origin, None)
+
+    def refused(self, origin: str, endpoint: str, code: str) -> Outcome:
+        """What a refusal of our key means for this subscription."""
+        if origin in self._proven:
+            return InvalidAddress(reason="the subscription was made for another vapid_key", code=code)
+        if len(self._refused) >= _MAX_ORIGINS:
+            self._refused.clear()
+        strangers = self._refused.setdefault(origin, set())
+        if len(strangers) < _REFUSALS:
+            strangers.add(hashlib.sha256(endpoint.encode()).hexdigest())
+        if len(strangers) < _REFUSALS:
+            return Transient(reason="the push service does not know our key for this subscription", code=code)
+        return ChannelFault(
+            reason=f"the push service has refused our key for {_REFUSALS} subscriptions and accepted it for "
+            "none; set vapid_key to the key that the subscriptions were made with",
+            code=code,
+        )
+
+
+class Tokens:
+    """One signed Authorization header for each push service, made anew before it expires."""
+
+    def __init__(self, vapid: Vapid02, subject: str) -> None:
+        self._vapid = vapid
+        self._subject = subject
+        self._headers: dict[str, tuple[datetime, str]] = {}
+
+    def header(self, origin: str, now: datetime) -> str:
+        """The header for a service. Raises VapidException when subject or origin cannot be signed."""
+        good_until, header = self._headers.get(origin, (now, ""))
+        if good_until <= now:
+            expires = now + _TOKEN_LIFE
+            claims = {"sub": self._subject, "aud": origin, "exp": int(expires.timestamp())}
+            header = self._vapid.sign(claims)["Authorization"]
+            if len(self._headers) >= _MAX_ORIGINS:
+                self._headers.clear()
+            self._headers[origin] = (expires - _TOKEN_MARGIN, header)
+        return header
+
+
+class WebPush:
+    """The connector. Make it inside the running event loop."""
+
+    name = "webpush"
+
+    def __init__(
+        self,
+        *,
+        tokens: Tokens,
+        hosts: Hosts,
+        tls: ssl.SSLContext,
+        timeout: float,
+        connections: int,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._tokens = tokens
+        self._hosts = hosts
+        self._timeout = timeout
+        self._clock = clock
+        self._standing = Standing()
+        self._in_flight = InFlight()
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_writing)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=tls, resolver=hosts.resolver(), limit=connections),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=timeout),
+            auto_decompress=False,  # an answer of a few kilobytes must not unfold into gigabytes
+            trace_configs=[trace],
+        )
+
+    async def send(self, message: Message) -> Outcome:
+        """POST once."""
+        request = to_request(message, self._hosts)
+        if not isinstance(request, Request):
+            return request
+        if self._in_flight.closed:
+            return Transient(reason="not sent: the connector is closed", code="closed")
+        progress = SimpleNamespace(written=False)
+        try:
+            with self._in_flight:
+                async with asyncio.timeout(self._timeout):
+                    answer = await self._post(request, progress)
+        except (aiohttp.ClientError, OSError) as error:
+            cause = type(error).__name__
+            if progress.written:
+                return Uncertain(reason=f"the answer is lost: {cause}", code=cause)
+            return Transient(reason=f"not sent: {cause}", code=cause)
+        return self._judge(request, answer)
+
+    async def _post(self, request: Request, progress: SimpleNamespace) -> Answer:
+        now, origin = self._clock(), str(request.url.origin())
+        pusher = WebPusher({"endpoint": str(request.url), "keys": dict(request.keys)})
+        headers = {**request.headers, "Authorization": self._tokens.header(origin, now)}
+        async with self._session.post(
+            request.url,
+            data=pusher.encode(request.payload)["body"],
+            headers=headers,
+            allow_redirects=False,
+            trace_request_ctx=progress,
+        ) as response:
+            return Answer(
+                status=response.status,
+                location=response.headers.get("Location", ""),
+                retry_after=response.headers.get("Retry-After"),
+                body=await _beginning(response),
+            )
+
+    def _judge(self, request: Request, answer: Answer) -> Outcome:
+        origin = str(request.url.origin())
+        outcome = to_outcome(answer, self._clock())
+        if outcome is None:
+            return self._standing.refused(origin, str(request.url), str(answer.status))
+        if isinstance(outcome, Accepted):
+            self._standing.accepted(origin)
+        return outcome
+
+    async def aclose(self) -> None:
+        """Let what is in flight finish, then close every connection."""
+        await self._in_flight.drained()
+        await self._session.close()
+
+
+async def _writing(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    _params: aiohttp.TraceRequestHeadersSentParams,
+) -> None:
+    """Called right before the first byte: from here on it cannot be known that nothing was sent."""
+    context.trace_request_ctx.written = True
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> str:
+    """The start of the body; empty when it breaks off, since the status has already spoken."""
+    try:
+        return (await response.content.read(_MAX_BODY)).decode("utf-8", "replace")
+    except (aiohttp.ClientError, OSError):
+        return ""
+
+
+def create(options: Mapping[str, str]) -> WebPush:
+    """The connector for these options. Raises BadOptions."""
+    given = Options("webpush", options)
+    key_file, subject = given.needed_file("vapid_key"), given.text("subject")
+    ca_file = given.file("ca_file")
+    try:
+        hosts = Hosts.parse(given.text("hosts", ""))
+    except BadHosts as error:
+        raise BadOptions(f"webpush: option 'hosts': {error}") from error
+    timeout, connections = given.seconds("timeout", 10.0), given.number("connections", 200)
+    given.done()
+    return WebPush(
+        tokens=_tokens(key_file, subject),
+        hosts=hosts,
+        tls=ssl.create_default_context(cafile=ca_file),
+        timeout=timeout,
+        connections=connections,
+        clock=_utc_now,
+    )
+
+
+def _tokens(key_file: Path, subject: str) -> Tokens:
+    try:
+        key = load_pem_private_key(key_file.read_bytes(), None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise BadOptions(
+            f"webpush: vapid_key {key_file} is no unencrypted PEM private key: {error}"
+        ) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise BadOptions(f"webpush: vapid_key {key_file} is no P-256 key, which VAPID asks for")
+    tokens = Tokens(Vapid02(key), subject)
+    try:
+        tokens.header("https://example.com", _utc_now())
+    except VapidException as error:
+        raise BadOptions(f"webpush: subject {subject!r} is neither mailto:... nor https://...") from error
+    return tokens
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - options are strings, so a connector brings its own clock
