@@ -38,7 +38,7 @@ async def insert(connection: Connection, event: Event, record: Outgoing) -> tupl
     key = (record.key or b"").decode()
     with translated():
         seq = await connection.fetchval(
-            _SQL["enqueue"], id, record.topic, key, event.type, record.value, headers
+            _SQL["enqueue"], id, record.topic, key, event.event_id, event.type, record.value, headers
         )
     return str(id), seq is not None
 

@@ -125,9 +125,20 @@ async def set_enabled(connection: Connection, tenant: str, user_id: str, *, enab
 async def deactivate_address(connection: Connection, address_id: str, reason: str, at: datetime) -> bool:
     """Take an address out of use that the provider called dead at `at`.
 
-    False when it is unknown, inactive already, or was registered again since (RFC 8030 has no such
-    rule; APNs gives the time for just this comparison).
+    False when it is unknown, inactive already, or was registered again since.
     """
+    return await deactivate_addresses(connection, [(address_id, reason, at)]) > 0
+
+
+async def deactivate_addresses(connection: Connection, dead: Sequence[tuple[str, str, datetime]]) -> int:
+    """The same for many (address_id, reason, at), in one statement; gives how many it took out of use."""
+    if not dead:
+        return 0
     with translated():
-        status: str = await connection.execute(_SQL["deactivate"], [address_id], [reason], [at])
-    return status != "UPDATE 0"
+        status: str = await connection.execute(
+            _SQL["deactivate"],
+            [id for id, _, _ in dead],
+            [reason for _, reason, _ in dead],
+            [at for _, _, at in dead],
+        )
+    return int(status.removeprefix("UPDATE "))

@@ -9,6 +9,8 @@ create table everpost.outbox (
     aggregatetype text not null,
     -- the record key, <tenant>/<user_id>
     aggregateid text not null,
+    -- the event's id, by which why finds it
+    event_id text not null,
     -- the event's type
     type text not null,
     -- the final bytes, in the wire format; the relay encodes nothing

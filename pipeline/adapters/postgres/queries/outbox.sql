@@ -1,7 +1,7 @@
 -- name: enqueue
 -- Write an event in the caller's transaction; no row comes back when it waits there already.
-insert into everpost.outbox (id, aggregatetype, aggregateid, type, payload, headers)
-values ($1, $2, $3, $4, $5, $6)
+insert into everpost.outbox (id, aggregatetype, aggregateid, event_id, type, payload, headers)
+values ($1, $2, $3, $4, $5, $6, $7)
 on conflict (id) do nothing
 returning seq
 

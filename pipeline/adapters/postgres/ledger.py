@@ -1,0 +1,32 @@
+"""What PostgreSQL says for the ledger, at one moment (one repeatable-read snapshot)."""
+
+import asyncpg
+
+from pipeline.adapters.postgres.pool import session
+from pipeline.adapters.postgres.statements import load
+from pipeline.model.ledger import Books, Decided, Delivered, Hole, MissingDelivery, Parked, Place
+
+_SQL = load("ledger")
+_NAMED = 1000  # how many missing things or duplicates are listed; more would bury the reader
+
+
+async def books(pool: asyncpg.Pool) -> Books:
+    """The books; close them with `pipeline.model.ledger.balance`. Raises DependencyDown.
+
+    Ask Kafka for the end offsets before, not after: what comes between is then simply in flight.
+    """
+    async with session(pool) as c, c.transaction(isolation="repeatable_read", readonly=True):
+        return Books(
+            waiting=await c.fetchval(_SQL["waiting"]),
+            parked=tuple(Parked(**row) for row in await c.fetch(_SQL["parked"])),
+            heads={(topic, partition): head for topic, partition, head in await c.fetch(_SQL["heads"])},
+            decided=tuple(Decided(**row) for row in await c.fetch(_SQL["decided"])),
+            delivered=tuple(Delivered(**row) for row in await c.fetch(_SQL["delivered"])),
+            holes=tuple(Hole(**row) for row in await c.fetch(_SQL["holes"], _NAMED)),
+            missing_deliveries=tuple(
+                MissingDelivery(**row) for row in await c.fetch(_SQL["missing_deliveries"], _NAMED)
+            ),
+            unplanned=await c.fetchval(_SQL["unplanned"]),
+            repeats=await c.fetchval(_SQL["repeats"]),
+            duplicates=tuple(Place(**row) for row in await c.fetch(_SQL["duplicates"], _NAMED)),
+        )

@@ -1,0 +1,110 @@
+"""The notification log in PostgreSQL: decisions, deliveries with their state, attempts.
+
+Everything of one `write` is one transaction, and every statement is idempotent, so records that are
+read again, in any order and mixture, leave the same rows.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from operator import attrgetter
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from pipeline.adapters.postgres.pool import Connection, transaction
+from pipeline.adapters.postgres.profiles import deactivate_addresses
+from pipeline.adapters.postgres.statements import load
+from pipeline.model.decision import Decision
+from pipeline.model.outcome import Outcome
+from pipeline.model.standing import order, precedence
+
+_SQL = load("log")
+_SOURCE = ("source_topic", "source_partition", "source_offset")
+_DECISION = attrgetter(
+    *_SOURCE, "event_id", "user_id", "tenant", "verdict", "reason", "type", "lane", "category",
+    "profile_version", "template_version", "locale",
+)  # fmt: skip
+_OWNER = attrgetter("delivery_id", "event_id", "user_id", "tenant", "channel", "address_id", "state")
+_STANDING = attrgetter(
+    "at", *_SOURCE, "attempt", "outcome", "provider", "provider_id", "reason", "code", "not_before"
+)
+_ATTEMPT = attrgetter(
+    "delivery_id", "attempt", *_SOURCE, "at", "outcome", "state", "provider", "provider_id", "reason", "code",
+    "tier", "not_before", "latency_ms",
+)  # fmt: skip
+
+
+class PostgresLog:
+    """The port `Log`."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def write(self, decisions: Sequence[Decision], outcomes: Sequence[Outcome]) -> None:
+        """Write in one transaction, and take addresses that a provider called dead out of use.
+
+        Raises DependencyDown; then nothing is written.
+        """
+        async with transaction(self._pool) as connection:
+            await _insert(connection, "decisions", map(_decision, decisions))
+            await _insert(connection, "plans", _plans(decisions))
+            await _insert(connection, "states", _states(outcomes))
+            await _insert(connection, "attempts", map(_ATTEMPT, outcomes))
+            await deactivate_addresses(connection, _dead_addresses(outcomes))
+
+
+async def _insert(connection: Connection, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+    columns = [[_clean(value) for value in column] for column in zip(*rows, strict=True)]
+    if columns:
+        await connection.execute(_SQL[statement], *columns)
+
+
+def _decision(decision: Decision) -> Sequence[Any]:
+    parts = (decision.gates, decision.channels, decision.deliveries, decision.counters)
+    return (*_DECISION(decision), *(orjson.dumps(part).decode() for part in parts), decision.decided_at)
+
+
+def _plans(decisions: Sequence[Decision]) -> Iterable[Sequence[Any]]:
+    """One row a delivery id, or a statement would meet its own row; the first in the log counts."""
+    plans = {
+        planned.delivery_id: (
+            planned.delivery_id, d.event_id, d.user_id, d.tenant, planned.channel, planned.address_id,
+            d.source_topic, d.source_partition, d.source_offset,
+        )
+        for d in sorted(decisions, key=attrgetter(*_SOURCE), reverse=True)
+        for planned in d.deliveries
+    }  # fmt: skip
+    return plans.values()
+
+
+def _states(outcomes: Sequence[Outcome]) -> Iterable[Sequence[Any]]:
+    """One row a delivery: the outcome that counts."""
+    latest = {outcome.delivery_id: outcome for outcome in sorted(outcomes, key=order)}
+    return [(*_OWNER(o), precedence(o), *_STANDING(o)) for o in latest.values()]
+
+
+def _dead_addresses(outcomes: Sequence[Outcome]) -> Sequence[tuple[str, str, datetime]]:
+    """An address twice in one statement would be judged by either; the later word is the stronger one."""
+    dead = {
+        o.address_id: (o.address_id, _clean(o.reason or o.code or o.outcome), o.at)
+        for o in sorted(outcomes, key=attrgetter("at"))
+        if o.outcome == "invalid_address" and _is_uuid(o.address_id)
+    }
+    return list(dead.values())
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _clean(value: Any) -> Any:
+    """PostgreSQL stores no NUL, in JSON neither; a record that came past the door may hold one."""
+    if isinstance(value, str) and ("\0" in value or "\\u0000" in value):
+        return value.replace("\0", "\ufffd").replace("\\u0000", "\\ufffd")
+    return value

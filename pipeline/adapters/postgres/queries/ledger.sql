@@ -1,0 +1,69 @@
+-- name: waiting
+-- Outbox rows on their way to Kafka.
+select count(*) from everpost.outbox where set_aside_at is null
+
+-- name: parked
+-- Outbox rows that Kafka refuses.
+select id::text as outbox_id, event_id, last_error as error
+from everpost.outbox where set_aside_at is not null order by seq
+
+-- name: heads
+-- How far the decisions have come, by partition of the events.
+select source_topic, source_partition, max(source_offset) + 1
+from everpost.decision_log group by 1, 2
+
+-- name: decided
+-- Events by verdict and reason; of those to deliver, which are still open, and which lack a delivery.
+select d.verdict, d.reason, count(*) as events,
+       count(*) filter (where p.missing = 0 and p.open > 0) as open,
+       count(*) filter (where p.missing > 0) as incomplete
+from everpost.decision_log d
+cross join lateral (
+    select count(*) filter (where l.delivery_id is null) as missing,
+           count(*) filter (where l.state in ('planned', 'in_flight')) as open
+    from jsonb_array_elements(d.deliveries) planned
+    left join everpost.delivery_log l on l.delivery_id = planned ->> 'delivery_id'
+) p
+group by d.verdict, d.reason
+
+-- name: missing_deliveries
+-- Deliveries that a decision planned and that have no row.
+select planned ->> 'delivery_id' as delivery_id, d.event_id
+from everpost.decision_log d
+cross join lateral jsonb_array_elements(d.deliveries) planned
+where not exists (select from everpost.delivery_log l where l.delivery_id = planned ->> 'delivery_id')
+limit $1
+
+-- name: delivered
+-- Deliveries by channel, state and the word of the last outcome.
+select channel, state, outcome, count(*) as deliveries
+from everpost.delivery_log group by channel, state, outcome
+
+-- name: unplanned
+-- Deliveries with an outcome and no decision yet.
+select count(*) from everpost.delivery_log where planned_topic is null
+
+-- name: holes
+-- Offsets of the events that were passed over.
+select source_topic as topic, source_partition as partition, before + 1 as first, source_offset - 1 as last
+from (
+    select source_topic, source_partition, source_offset,
+           lag(source_offset, 1, -1::bigint) over (
+               partition by source_topic, source_partition order by source_offset
+           ) as before
+    from everpost.decision_log
+) steps
+where source_offset > before + 1
+order by 1, 2, 3
+limit $1
+
+-- name: repeats
+-- Attempts beyond the first with the same number.
+select count(*) - count(distinct (delivery_id, attempt)) from everpost.attempt_log
+
+-- name: duplicates
+-- The latest events that were duplicates.
+select source_topic as topic, source_partition as partition, source_offset as "offset", event_id
+from everpost.decision_log where verdict = 'duplicate'
+order by decided_at desc, source_topic, source_partition, source_offset desc
+limit $1

@@ -1,0 +1,63 @@
+"""Answers "why": the timelines of an event id, or the latest ones of a user."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import asyncpg
+import orjson
+
+from pipeline.adapters.postgres.pool import Connection, session
+from pipeline.adapters.postgres.statements import load
+from pipeline.model.decision import ChannelVerdict, Decision, Gate, Planned
+from pipeline.model.timeline import Attempt, Course, Timeline, Waiting, Why
+from pipeline.ports import UserKey
+
+_SQL = load("why")
+
+
+async def why_event(pool: asyncpg.Pool, event_id: str, *, limit: int = 20) -> Why:
+    """Every record with this event id, newest first, of whichever user. Raises DependencyDown."""
+    return await _why(pool, "event", (event_id,), limit)
+
+
+async def why_user(pool: asyncpg.Pool, user: UserKey, *, limit: int = 20) -> Why:
+    """The latest events of a user (tenant, user_id), newest first. Raises DependencyDown."""
+    return await _why(pool, "user", user, limit)
+
+
+async def _why(pool: asyncpg.Pool, of: str, key: Sequence[str], limit: int) -> Why:
+    if any("\0" in part for part in key):  # PostgreSQL stores no NUL
+        return Why()
+    async with session(pool) as c, c.transaction(isolation="repeatable_read", readonly=True):
+        waiting = await c.fetch(_SQL[f"waiting_{of}"], *key, limit)
+        decisions = [_decision(row) for row in await c.fetch(_SQL[f"decisions_of_{of}"], *key, limit)]
+        courses = await _courses(c, [p.delivery_id for d in decisions for p in d.deliveries])
+    return Why(
+        waiting=tuple(Waiting(**row) for row in waiting),
+        timelines=tuple(
+            Timeline(
+                decision=d,
+                courses=tuple(courses[p.delivery_id] for p in d.deliveries if p.delivery_id in courses),
+            )
+            for d in decisions
+        ),
+    )
+
+
+async def _courses(connection: Connection, ids: Sequence[str]) -> Mapping[str, Course]:
+    attempts: dict[str, list[Attempt]] = {}
+    for row in await connection.fetch(_SQL["attempts"], ids):
+        values = dict(row)
+        attempts.setdefault(values.pop("delivery_id"), []).append(Attempt(**values))
+    return {
+        row["delivery_id"]: Course(**row, attempts=tuple(attempts.get(row["delivery_id"], ())))
+        for row in await connection.fetch(_SQL["courses"], ids)
+    }
+
+
+def _decision(row: Mapping[str, Any]) -> Decision:
+    values = dict(row)
+    for name, cls in (("gates", Gate), ("channels", ChannelVerdict), ("deliveries", Planned)):
+        values[name] = tuple(cls(**part) for part in orjson.loads(values[name]))
+    values["counters"] = orjson.loads(values["counters"])
+    return Decision(**values)

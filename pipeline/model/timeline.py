@@ -1,0 +1,166 @@
+"""The timeline of an event, and `explain`: why it came, or why nobody heard of it.
+
+Pure values. No address is in it: a delivery names the id of the address.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from pipeline.model.decision import Decision, Reason
+from pipeline.model.event import Channel
+from pipeline.model.outcome import Result, State
+from pipeline.model.standing import Standing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt to send; two with the same number are a repeat."""
+
+    attempt: int
+    outcome: Result
+    state: State
+    provider: str
+    reason: str
+    code: str
+    tier: str
+    not_before: datetime | None
+    latency_ms: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """One delivery and what became of it."""
+
+    delivery_id: str
+    channel: Channel
+    address_id: str
+    state: Standing
+    outcome: str  # of the attempt that counts; empty before the first
+    reason: str
+    not_before: datetime | None
+    attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """One record of notification.events.* and all that followed from it."""
+
+    decision: Decision
+    courses: tuple[Course, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """An event that is still in the outbox."""
+
+    outbox_id: str
+    event_id: str
+    topic: str
+    created_at: datetime
+    error: str | None  # why Kafka refuses it; None while it is on its way
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Why:
+    """The answer to "why": newest first."""
+
+    timelines: tuple[Timeline, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+
+
+REASONS: Mapping[Reason, str] = {
+    "": "no reason was given",
+    "unreadable": "its bytes cannot be read; they are kept in notification.dead",
+    "invalid": "its fields are wrong; it is kept in notification.dead",
+    "duplicate": "an earlier record has the same id",
+    "expired": "it came too late",
+    "unknown_user": "there is no such user",
+    "opted_out": "the user does not want it",
+    "no_address": "there is no active address to send it to",
+    "no_channel": "its type and its own channels leave none",
+}
+_STATES: Mapping[Standing, str] = {
+    "delivered": "delivered by {}",
+    "in_flight": "to be tried again by {}",
+    "planned": "on its way by {}",
+    "dead": "given up by {}",
+    "expired": "expired on {}",
+    "suppressed": "withheld on {}, the user has opted out since",
+    "recalled": "recalled on {}",
+}
+_ORDER = tuple(_STATES)
+
+
+def explain(why: Why) -> Iterator[str]:
+    """The answer in lines: for each event a plain sentence, then its gates, channels and attempts."""
+    for waiting in why.waiting:
+        yield _waiting(waiting)
+    for timeline in why.timelines:
+        yield sentence(timeline)
+        yield from _details(timeline)
+
+
+def sentence(timeline: Timeline) -> str:
+    """What became of an event, in one sentence."""
+    d = timeline.decision
+    who = f"{d.tenant}/{d.user_id}" if d.user_id else "nobody"
+    name = f"Event {d.event_id or '?'} ({d.type or 'unknown type'}) for {who}"
+    if d.verdict == "deliver":
+        return f"{name}: {_fate(timeline.courses) or 'decided, its deliveries are not in the log yet'}."
+    if d.verdict == "held":
+        return f"{name} is held for later."
+    stopped = next((gate for gate in d.gates if not gate.passed), None)
+    where = f" Gate {stopped.gate!r}: {stopped.evidence}." if stopped else ""
+    return f"{name} was not sent ({d.verdict}): {REASONS.get(d.reason, d.reason)}.{where}"
+
+
+def _fate(courses: Iterable[Course]) -> str:
+    found: dict[tuple[Standing, str], list[str]] = {}
+    for course in courses:
+        cause = ": ".join(word for word in (course.outcome, course.reason) if word)
+        found.setdefault((course.state, f" ({cause})" if course.state == "dead" else ""), []).append(
+            course.channel
+        )
+    return "; ".join(
+        _STATES[state].format(", ".join(dict.fromkeys(channels))) + cause
+        for (state, cause), channels in sorted(found.items(), key=lambda item: _ORDER.index(item[0][0]))
+    )
+
+
+def _waiting(waiting: Waiting) -> str:
+    if waiting.error is not None:
+        return f"Event {waiting.event_id} is parked in the outbox, Kafka cannot take it: {waiting.error}."
+    return (
+        f"Event {waiting.event_id} waits in the outbox since {_at(waiting.created_at)} for {waiting.topic}: "
+        "is the relay running?"
+    )
+
+
+def _details(timeline: Timeline) -> Iterator[str]:
+    d = timeline.decision
+    version = "" if d.profile_version is None else f", profile version {d.profile_version}"
+    template = "" if d.template_version is None else f", template {d.template_version} {d.locale}"
+    yield f"  decided {_at(d.decided_at)} at {d.source_topic}[{d.source_partition}]@{d.source_offset}{version}{template}"
+    for gate in d.gates:
+        yield f"  {'passed ' if gate.passed else 'STOPPED'} {gate.gate}{': ' if gate.evidence else ''}{gate.evidence}"
+    for verdict in d.channels:
+        yield f"  channel {verdict.channel}: {'allowed' if verdict.allowed else 'not allowed'}, {verdict.reason}"
+    for course in timeline.courses:
+        yield f"  delivery {course.delivery_id} {course.channel} to address {course.address_id}: {course.state}"
+        yield from map(_attempt, course.attempts)
+
+
+def _attempt(attempt: Attempt) -> str:
+    facts = [
+        f"    attempt {attempt.attempt} {_at(attempt.at)} {attempt.provider or 'not sent'}: {attempt.outcome}"
+    ]
+    facts += [word for word in (attempt.code, attempt.reason) if word]
+    if attempt.not_before is not None:
+        facts.append(f"again from {_at(attempt.not_before)} ({attempt.tier})")
+    return ", ".join(facts) + f", {attempt.latency_ms} ms"
+
+
+def _at(at: datetime) -> str:
+    return at.isoformat(sep=" ", timespec="milliseconds")
