@@ -1,12 +1,15 @@
 """Rigs: how the conformance suite of connectors brings up one provider and one connector."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
+from connectors import apns
 from connectors.contract import Connector, Content, Message, Outcome
+from connectors.sandbox import apns as local_apns
 from connectors.sandbox.certs import Certs
 from connectors.sandbox.desk import Desk, Running, wall_clock
 from connectors.sandbox.faults import Fault, Script
@@ -35,6 +38,17 @@ class Rig:
     garbage: Fault = field(  # Transient or Uncertain: an answer that no client can read
         default_factory=lambda: Fault(kind="status", status=502, body="<html>bad gateway</html>")
     )
+
+
+RIGS: tuple[Rig, ...] = (
+    Rig(
+        name="apns",
+        start=local_apns.start,
+        create=apns.create,
+        address=lambda _running, number: f"{number:064x}",
+        retry_after=None,  # Apple sends none
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,3 +114,10 @@ async def bench(rig: Rig, certs: Path, *, limit: float = TIMEOUT) -> AsyncGenera
             await connector.aclose()
     finally:
         await provider.aclose()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait until a condition holds; TimeoutError when it never does."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - what is awaited lives in a provider that knows no events
+            await asyncio.sleep(0.005)
