@@ -122,9 +122,10 @@ class Consumer(Protocol):
     """The asyncio way to read records, as a member of a group."""
 
     async def fetch(self, rooms: Mapping[str, int], wait: float) -> Sequence[Incoming]:
-        """Records of these topics, at most so many each, in the order of `rooms`; waits up to `wait` seconds.
+        """Records of these topics in the order of `rooms`; waits up to `wait` seconds for the first.
 
-        An empty `rooms` reads nothing and keeps the membership alive. Raises DependencyDown.
+        The batch has at most `rooms[topic]` records once that topic is read. An empty `rooms` reads
+        nothing and keeps the membership alive. Raises DependencyDown.
         """
         ...
 

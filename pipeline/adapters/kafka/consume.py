@@ -69,10 +69,11 @@ class KafkaConsumer:
         return consumer
 
     async def fetch(self, rooms: Mapping[str, int], wait: float) -> list[Incoming]:
-        """Records of these topics, at most so many each, in the order of `rooms`.
+        """Records of these topics in the order of `rooms`; waits up to `wait` seconds for the first.
 
-        Waits up to `wait` seconds for the first one. An empty `rooms` reads nothing and keeps the
-        membership alive, as a pause must: a member that does not ask for 300 s is put out.
+        The batch has at most `rooms[topic]` records once that topic is read. An empty `rooms` reads
+        nothing and keeps the membership alive, as a pause must: a member that does not ask for 300 s
+        is put out.
         Raises DependencyDown. Any other KafkaError is fatal for this member (another process has the same
         instance, a right is missing): end the process.
         """
@@ -159,7 +160,8 @@ class KafkaConsumer:
         wanted = [(partitions, room) for partitions, room in wanted if partitions and room > 0]
         found: list[Incoming] = []
         for partitions, room in wanted:
-            found += await self._getmany(partitions, 0, room)
+            if room > len(found):
+                found += await self._getmany(partitions, 0, room - len(found))
         if not found:
             anywhere = [partition for partitions, _ in wanted for partition in partitions]
             least = min((room for _, room in wanted), default=1)

@@ -1,0 +1,190 @@
+"""One delivery, from its record to what is to be written down.
+
+1 read      the delivery and the event in it; what cannot be read is dead
+2 gate      wait while the channel is at fault
+3 ask       too late? still wanted, and where? (asked again for a retry, or when time has passed)
+4 words     template and event to a message
+5 send      exactly one request, under a limit of its own
+6 decide    `decide.after`; a channel fault goes back to 2 with the same record
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from connectors.contract import Connector, Message, Outcome, Uncertain
+from pipeline.model.catalogue import Catalogue, Category
+from pipeline.model.delivery import Delivery
+from pipeline.model.errors import DependencyDown, Unreadable
+from pipeline.model.event import Channel, Event
+from pipeline.model.ladder import Tier
+from pipeline.model.record import Incoming
+from pipeline.model.template import Unrenderable
+from pipeline.observe import Log
+from pipeline.ports import Clock, Codec, Renderer, Templates
+from pipeline.stages.send.decide import (
+    Current,
+    Pause,
+    Verdict,
+    after,
+    is_stale,
+    still_wanted,
+    too_late,
+    unrenderable,
+)
+from pipeline.stages.send.facts import Facts
+from pipeline.stages.send.pause import Abandoned, Gate
+from pipeline.stages.send.records import Settled, settled, unreadable
+from pipeline.stages.send.words import to_message
+
+_MARGIN = 2.0  # seconds: a connector keeps its own timeout; this one is the belt for one that does not
+_AWAY = 0.5  # seconds between two tries while the registry is away
+
+T = TypeVar("T")
+_log = Log(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What every attempt of a process shares."""
+
+    channel: Channel
+    connector: Connector
+    templates: Templates
+    renderer: Renderer
+    catalogue: Catalogue
+    wire: Codec
+    clock: Clock
+    tiers: tuple[Tier, ...]
+    send_timeout: float  # seconds
+
+
+class Attempts:
+    """Makes attempts; knows those that wait for their answer."""
+
+    def __init__(self, tools: Tools, gate: Gate, facts: Facts) -> None:
+        self._tools = tools
+        self._gate = gate
+        self._facts = facts
+        self._waiting: set[asyncio.Timeout] = set()
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for their answer."""
+        return len(self._waiting)
+
+    def hurry(self) -> None:
+        """The process leaves: whoever waits for an answer now waits no longer, and it counts as uncertain."""
+        now = asyncio.get_running_loop().time()
+        for limit in self._waiting:
+            limit.reschedule(now)
+
+    async def make(self, source: Incoming, mine: Callable[[], bool]) -> Settled:
+        """One attempt. Raises Abandoned when `mine` becomes false before anything was sent."""
+        wire = self._tools.wire
+        try:
+            delivery = await self._patiently(lambda: wire.decode(Delivery, source.value), mine)
+        except Unreadable as error:
+            _log.warning("record.rejected", topic=source.topic, offset=source.offset, error=str(error))
+            return unreadable(source, self._tools.channel, error)
+        verdict, seconds = await self._judge(delivery, mine)
+        asked = self._tools.connector.name if seconds is not None else ""
+        return await self._patiently(
+            lambda: settled(
+                wire,
+                source,
+                delivery,
+                verdict,
+                self._tools.clock(),
+                provider=asked,
+                seconds=seconds or 0.0,
+            ),
+            lambda: True,  # it is sent: what came of it is written whoever owns the record by now
+        )
+
+    async def _judge(self, delivery: Delivery, mine: Callable[[], bool]) -> tuple[Verdict, float | None]:
+        """The verdict, and the seconds that the provider took when it was asked."""
+        while True:
+            probe = await self._gate.enter(mine)
+            try:
+                message = await self._prepare(delivery, mine)
+                if isinstance(message, Verdict):
+                    return message, None
+                began = time.monotonic()
+                outcome = await self._send(message)
+                verdict = after(delivery, outcome, self._tools.clock(), self._tools.tiers)
+                if not isinstance(verdict, Pause):
+                    self._gate.passed()
+                    return verdict, time.monotonic() - began
+                self._gate.fault(verdict.reason, verdict.code, probe=probe)
+            finally:
+                if probe:
+                    self._gate.leave()
+
+    async def _prepare(self, delivery: Delivery, mine: Callable[[], bool]) -> Message | Verdict:
+        """The message, or why there will be none."""
+        tools, now = self._tools, self._tools.clock()
+        late = too_late(delivery, now)
+        if late is not None:
+            return late
+        current = Current(delivery=delivery, registered_at=None)
+        if is_stale(delivery, now):
+            profile = await self._facts.profile((delivery.tenant, delivery.user_id), mine)
+            judged = still_wanted(delivery, profile, self._category(delivery))
+            if isinstance(judged, Verdict):
+                return judged
+            current = judged
+        try:
+            event = await self._patiently(lambda: tools.wire.decode(Event, delivery.event), mine)
+        except Unreadable as error:
+            return unrenderable(f"the event in the delivery cannot be read: {error}")
+        if not mine():
+            raise Abandoned
+        message = to_message(
+            current,
+            event,
+            now,
+            templates=tools.templates,
+            renderer=tools.renderer,
+            catalogue=tools.catalogue,
+        )
+        return unrenderable(str(message)) if isinstance(message, Unrenderable) else message
+
+    async def _send(self, message: Message) -> Outcome:
+        connector = self._tools.connector
+        limit = asyncio.timeout(self._tools.send_timeout + _MARGIN)
+        try:
+            async with limit:
+                self._waiting.add(limit)
+                return await connector.send(message)
+        except TimeoutError:
+            return Uncertain(reason=f"{connector.name} gave no answer in time")
+        except Exception as error:  # noqa: BLE001 - a connector's bug must not stop the partition of one message
+            _log.error(
+                "delivery.dead",
+                delivery_id=message.delivery_id,
+                error=type(error).__name__,
+                by=connector.name,
+            )
+            return Uncertain(reason=f"{connector.name} failed with {type(error).__name__}")
+        finally:
+            self._waiting.discard(limit)
+
+    def _category(self, delivery: Delivery) -> Category:
+        kind = self._tools.catalogue.get(delivery.type)
+        if kind is not None:
+            return kind.category
+        return Category(name=delivery.category, required=delivery.required)
+
+    async def _patiently(self, call: Callable[[], T], mine: Callable[[], bool]) -> T:
+        """What `call` gives, once the registry answers."""
+        while True:
+            try:
+                return call()
+            except DependencyDown as error:
+                _log.warning("dependency.down", error=str(error))
+                await asyncio.sleep(_AWAY)
+                if not mine():
+                    raise Abandoned from error

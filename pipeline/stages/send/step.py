@@ -1,0 +1,209 @@
+"""The loop of a sender: read by lane, attempt at once, write down together, commit what is contiguous.
+
+    1 read     as many records as there are free slots, urgent ones first
+    2 attempt  each in a task of its own, in any order
+    3 write    outcomes, retries and dead letters of all that ended meanwhile, acknowledged by Kafka
+    4 commit   the offsets below which everything is written
+
+A crash between 2 and 4 repeats what was in flight, with the same identity at the provider; a crash
+between 3 and 4 repeats its records too, which the account knows by delivery and attempt.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pipeline.model.delivery import Delivery
+from pipeline.model.errors import DependencyDown
+from pipeline.model.event import LANES, Channel, Lane
+from pipeline.model.record import Incoming
+from pipeline.model.topics import deliver
+from pipeline.observe import Log, Meter
+from pipeline.ports import Consumer, Producer, Profiles
+from pipeline.stages.send.attempt import Attempts, Tools
+from pipeline.stages.send.decide import Verdict
+from pipeline.stages.send.facts import Facts
+from pipeline.stages.send.pause import Abandoned, Gate
+from pipeline.stages.send.records import Settled
+
+_IDLE = 0.2  # seconds that a read waits for the first record
+_FULL = 0.02  # seconds when a lane is full: its slots come free while the others have nothing
+_AWAY = 0.5  # seconds between two tries while Kafka is away
+_PATIENCE = 5.0  # seconds after a stop for answers that are still out; then they count as uncertain
+_LEAVE = 9.0  # seconds after a stop until the process goes, whatever is still to be written
+
+_log = Log(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """Everything that the loop works with."""
+
+    tools: Tools
+    consumer: Consumer
+    producer: Producer
+    profiles: Profiles
+    chance: Callable[[], float]  # 0 to 1
+    meter: Meter
+    in_flight: int  # records between being read and being committed
+    probe_after: float = 1.0  # seconds from a channel fault to the first probe
+
+
+def topics(channel: Channel) -> tuple[str, ...]:
+    """The topics of a channel, urgent first."""
+    return tuple(deliver(channel, lane) for lane in LANES)
+
+
+def rooms(channel: Channel, in_flight: int, busy: int) -> dict[str, int]:
+    """How many records may be read, by topic: the whole batch may have that many once the topic is read.
+
+    A tenth of the slots is kept for urgent records, half of them for urgent and normal ones, so that a
+    broadcast to a slow provider leaves room for a one-time code.
+    """
+    caps: dict[Lane, int] = {
+        "urgent": in_flight,
+        "normal": max(1, in_flight - in_flight // 10),
+        "bulk": max(1, in_flight // 2),
+    }
+    return {deliver(channel, lane): caps[lane] - busy for lane in LANES if caps[lane] > busy}
+
+
+async def run(sender: Sender, stop: asyncio.Event) -> None:
+    """Send until `stop` is set, then let go within ten seconds."""
+    await _Loop(sender, stop).run()
+
+
+class _Loop:
+    def __init__(self, sender: Sender, stop: asyncio.Event) -> None:
+        self._sender = sender
+        self._stop = stop
+        self._gate = Gate(sender.tools.channel, sender.chance, sender.probe_after)
+        self._facts = Facts(sender.profiles)
+        self._attempts = Attempts(sender.tools, self._gate, self._facts)
+        self._busy = 0  # records read whose offsets do not count as done yet
+        self._running: set[asyncio.Task[None]] = set()
+        self._over: list[Settled] = []
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        _log.info("stage.started", channel=self._sender.tools.channel)
+        async with asyncio.TaskGroup() as tasks:
+            helpers = [tasks.create_task(self._facts.run()), tasks.create_task(self._settle())]
+            await self._read(tasks)
+            await self._let_go()
+            for task in (*helpers, *self._running):
+                task.cancel()
+        _log.info("stage.stopped", channel=self._sender.tools.channel)
+
+    async def _read(self, tasks: asyncio.TaskGroup) -> None:
+        channel, away = self._sender.tools.channel, False
+        while not self._stop.is_set():
+            closed = self._gate.closed
+            free = {} if closed else rooms(channel, self._sender.in_flight, self._busy)
+            wait = _IDLE if closed or len(free) == len(LANES) else _FULL
+            try:
+                records = await self._sender.consumer.fetch(free, wait)
+            except DependencyDown as error:
+                away = _tell_down(error, told=away)
+                await asyncio.sleep(_AWAY)
+                continue
+            away = _tell_back(told=away)
+            self._busy += len(records)
+            for record in records:
+                task = tasks.create_task(self._attempt(record))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+
+    async def _attempt(self, record: Incoming) -> None:
+        def mine() -> bool:
+            return not self._stop.is_set() and self._sender.consumer.owns(record)
+
+        try:
+            settled = await self._attempts.make(record, mine)
+        except Abandoned:
+            self._sender.consumer.abandon([record])
+            self._busy -= 1
+        else:
+            self._over.append(settled)
+            self._wake.set()
+
+    async def _settle(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            over, self._over = self._over, []
+            await self._write(over)
+            await self._commit(over)
+            self._busy -= len(over)
+            self._tell(over)
+
+    async def _write(self, over: Sequence[Settled]) -> None:
+        """Return when all is acknowledged, however long Kafka is away."""
+        records = [record for settled in over for record in settled.written]
+        away = False
+        while True:
+            try:
+                await self._sender.producer.send_all(records)
+            except DependencyDown as error:
+                away = _tell_down(error, told=away)
+                await asyncio.sleep(_AWAY)
+            else:
+                _tell_back(told=away)
+                return
+
+    async def _commit(self, over: Sequence[Settled]) -> None:
+        try:
+            await self._sender.consumer.commit([settled.source for settled in over])
+        except DependencyDown as error:
+            _tell_down(error, told=False)  # they count as done: the next commit brings them
+
+    async def _let_go(self) -> None:
+        """Nothing new is read: wait for what is out, write it down, give the rest back."""
+        try:
+            async with asyncio.timeout(_LEAVE):
+                await self._drained(_PATIENCE)
+                self._attempts.hurry()
+                await self._drained(_LEAVE)
+        except TimeoutError:
+            _log.warning("stage.stopped", channel=self._sender.tools.channel, unfinished=self._busy)
+
+    async def _drained(self, seconds: float) -> None:
+        for _ in range(int(seconds / _FULL)):
+            if not self._busy:
+                return
+            await asyncio.sleep(_FULL)
+
+    def _tell(self, over: Sequence[Settled]) -> None:
+        channel, meter = self._sender.tools.channel, self._sender.meter
+        results = Counter("unreadable" if one.verdict is None else one.verdict.result for one in over)
+        for result, count in results.items():
+            meter.add("everpost.attempts", count, channel=channel, outcome=result)
+        for one in over:
+            if one.delivery is not None and one.verdict is not None and one.verdict.state == "dead":
+                _tell_dead(one.delivery, one.verdict)
+        _log.info("batch.committed", channel=channel, records=len(over), **results)
+
+
+def _tell_dead(delivery: Delivery, verdict: Verdict) -> None:
+    _log.warning(
+        "address.deactivated" if verdict.disposition == "invalid_address" else "delivery.dead",
+        delivery_id=delivery.delivery_id,
+        event_id=delivery.event_id,
+        attempt=delivery.attempt,
+        disposition=verdict.disposition,
+        reason=verdict.reason,
+        code=verdict.code,
+    )
+
+
+def _tell_down(error: DependencyDown, *, told: bool) -> bool:
+    if not told:
+        _log.warning("dependency.down", error=str(error))
+    return True
+
+
+def _tell_back(*, told: bool) -> bool:
+    if told:
+        _log.info("dependency.back")
+    return False
