@@ -97,6 +97,26 @@ class Log:
         self._log.error(event, **facts)
 
 
+class Outage:
+    """Tells once that a dependency is away, and once that it is back."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._away = False
+
+    def down(self, error: Exception) -> None:
+        """It did not answer."""
+        if not self._away:
+            self._log.warning("dependency.down", error=str(error))
+        self._away = True
+
+    def back(self) -> None:
+        """It answered."""
+        if self._away:
+            self._log.info("dependency.back")
+        self._away = False
+
+
 class Meter:
     """Counters and histograms by name; a process that configures no exporter pays next to nothing."""
 

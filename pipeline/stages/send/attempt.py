@@ -22,7 +22,7 @@ from pipeline.model.event import Channel, Event
 from pipeline.model.ladder import Tier
 from pipeline.model.record import Incoming
 from pipeline.model.template import Unrenderable
-from pipeline.observe import Log
+from pipeline.observe import Log, Outage
 from pipeline.ports import Clock, Codec, Renderer, Templates
 from pipeline.stages.send.decide import (
     Current,
@@ -68,6 +68,7 @@ class Attempts:
         self._tools = tools
         self._gate = gate
         self._facts = facts
+        self._outage = Outage(_log)
         self._waiting: set[asyncio.Timeout] = set()
 
     @property
@@ -86,6 +87,8 @@ class Attempts:
         wire = self._tools.wire
         try:
             delivery = await self._patiently(lambda: wire.decode(Delivery, source.value), mine)
+            if delivery.channel != self._tools.channel:
+                raise Unreadable(f"a delivery for {delivery.channel}, not {self._tools.channel}")  # noqa: TRY301
         except Unreadable as error:
             _log.warning("record.rejected", topic=source.topic, offset=source.offset, error=str(error))
             return unreadable(source, self._tools.channel, error)
@@ -182,9 +185,12 @@ class Attempts:
         """What `call` gives, once the registry answers."""
         while True:
             try:
-                return call()
+                found = call()
             except DependencyDown as error:
-                _log.warning("dependency.down", error=str(error))
+                self._outage.down(error)
                 await asyncio.sleep(_AWAY)
                 if not mine():
                     raise Abandoned from error
+            else:
+                self._outage.back()
+                return found

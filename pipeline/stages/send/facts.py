@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from pipeline.model.errors import DependencyDown
 from pipeline.model.profile import Profile
-from pipeline.observe import Log
+from pipeline.observe import Log, Outage
 from pipeline.ports import Profiles, UserKey
 from pipeline.stages.send.pause import Abandoned
 
@@ -13,14 +13,13 @@ _MOST = 1_000  # users of one query
 _AWAY = 0.5  # seconds between two tries while Postgres is away
 _LOOK = 0.5  # seconds between two looks at whether a waiting record is still ours
 
-_log = Log(__name__)
-
 
 class Facts:
     """The asking side is `profile`; `run` is a task of the stage."""
 
     def __init__(self, profiles: Profiles) -> None:
         self._profiles = profiles
+        self._outage = Outage(Log(__name__))
         self._asked: dict[UserKey, asyncio.Future[Profile | None]] = {}
         self._some = asyncio.Event()
 
@@ -54,16 +53,12 @@ class Facts:
                     answer.set_result(profiles.get(user))
 
     async def _fetch(self, users: list[UserKey]) -> Mapping[UserKey, Profile]:
-        away = False
         while True:
             try:
                 profiles = await self._profiles.fetch(users)
             except DependencyDown as error:
-                if not away:
-                    _log.warning("dependency.down", error=str(error))
-                away = True
+                self._outage.down(error)
                 await asyncio.sleep(_AWAY)
             else:
-                if away:
-                    _log.info("dependency.back")
+                self._outage.back()
                 return profiles

@@ -19,7 +19,7 @@ from pipeline.model.errors import DependencyDown
 from pipeline.model.event import LANES, Channel, Lane
 from pipeline.model.record import Incoming
 from pipeline.model.topics import deliver
-from pipeline.observe import Log, Meter
+from pipeline.observe import Log, Meter, Outage
 from pipeline.ports import Consumer, Producer, Profiles
 from pipeline.stages.send.attempt import Attempts, Tools
 from pipeline.stages.send.decide import Verdict
@@ -85,6 +85,7 @@ class _Loop:
         self._running: set[asyncio.Task[None]] = set()
         self._over: list[Settled] = []
         self._wake = asyncio.Event()
+        self._outage = Outage(_log)
 
     async def run(self) -> None:
         _log.info("stage.started", channel=self._sender.tools.channel)
@@ -97,7 +98,7 @@ class _Loop:
         _log.info("stage.stopped", channel=self._sender.tools.channel)
 
     async def _read(self, tasks: asyncio.TaskGroup) -> None:
-        channel, away = self._sender.tools.channel, False
+        channel, outage = self._sender.tools.channel, Outage(_log)
         while not self._stop.is_set():
             closed = self._gate.closed
             free = {} if closed else rooms(channel, self._sender.in_flight, self._busy)
@@ -105,10 +106,10 @@ class _Loop:
             try:
                 records = await self._sender.consumer.fetch(free, wait)
             except DependencyDown as error:
-                away = _tell_down(error, told=away)
+                outage.down(error)
                 await asyncio.sleep(_AWAY)
                 continue
-            away = _tell_back(told=away)
+            outage.back()
             self._busy += len(records)
             for record in records:
                 task = tasks.create_task(self._attempt(record))
@@ -141,22 +142,21 @@ class _Loop:
     async def _write(self, over: Sequence[Settled]) -> None:
         """Return when all is acknowledged, however long Kafka is away."""
         records = [record for settled in over for record in settled.written]
-        away = False
         while True:
             try:
                 await self._sender.producer.send_all(records)
             except DependencyDown as error:
-                away = _tell_down(error, told=away)
+                self._outage.down(error)
                 await asyncio.sleep(_AWAY)
             else:
-                _tell_back(told=away)
+                self._outage.back()
                 return
 
     async def _commit(self, over: Sequence[Settled]) -> None:
         try:
             await self._sender.consumer.commit([settled.source for settled in over])
         except DependencyDown as error:
-            _tell_down(error, told=False)  # they count as done: the next commit brings them
+            self._outage.down(error)  # they count as done: the next commit brings them
 
     async def _let_go(self) -> None:
         """Nothing new is read: wait for what is out, write it down, give the rest back."""
@@ -195,15 +195,3 @@ def _tell_dead(delivery: Delivery, verdict: Verdict) -> None:
         reason=verdict.reason,
         code=verdict.code,
     )
-
-
-def _tell_down(error: DependencyDown, *, told: bool) -> bool:
-    if not told:
-        _log.warning("dependency.down", error=str(error))
-    return True
-
-
-def _tell_back(*, told: bool) -> bool:
-    if told:
-        _log.info("dependency.back")
-    return False
