@@ -100,7 +100,9 @@ def decrypt(seed: str, body: bytes) -> dict[str, str]:
     plain = http_ece.decrypt(
         body, private_key=_device_key(seed), auth_secret=_auth(seed), version="aes128gcm"
     )
-    return json.loads(plain)
+    payload = json.loads(plain)
+    payload["text"] = payload.pop("body", "")  # named as in `Content`, like every provider's rows
+    return payload
 
 
 def token_refusal(header: str, origin: str, key: str, now: datetime) -> Answer | None:
