@@ -128,7 +128,14 @@ class Ledger:
                 for h in self.holes
             ),
             *(f"delivery {m.delivery_id} of event {m.event_id}: no row" for m in self.missing_deliveries),
+            *self._undecided_deliveries(),
         )
+
+    def _undecided_deliveries(self) -> tuple[str, ...]:
+        """An outcome may be read before its decision; once all are decided, there is none to come."""
+        if self.undecided or not self.unplanned:
+            return ()
+        return (f"{self.unplanned} deliveries have outcomes and no decision",)
 
     def as_json(self) -> dict[str, Any]:
         """Everything, as values that JSON knows."""

@@ -21,6 +21,7 @@ FAULTS: Mapping[str, Fault] = {
     "25P04": "down",  # transaction_timeout: the session is gone
     "25006": "down",  # read_only_sql_transaction: a fail-over is under way
     "42P01": "configuration",  # undefined_table: not migrated
+    "42501": "configuration",  # insufficient_privilege
     # classes
     "08": "down",  # connection exception
     "40": "down",  # transaction rollback: deadlock, serialisation

@@ -1,0 +1,113 @@
+"""`explain`: a plain sentence first, then the gates with their evidence."""
+
+from typing import get_args
+
+import pytest
+
+from pipeline.model.decision import ChannelVerdict, Gate, Reason
+from pipeline.model.timeline import REASONS, Attempt, Course, Timeline, Waiting, Why, explain, sentence
+from tests.support.log import decision
+from tests.support.make import NOW
+
+TRIED = Attempt(
+    attempt=1, outcome="throttled", state="in_flight", provider="vonage", reason="slow down", code="429",
+    tier="10s", not_before=NOW, latency_ms=31, at=NOW,
+)  # fmt: skip
+
+
+def course(**changes: object) -> Course:
+    """A delivery that was sent, with changes."""
+    values = {
+        "delivery_id": "d-1",
+        "channel": "sms",
+        "address_id": "a-1",
+        "state": "delivered",
+        "outcome": "delivered",
+        "reason": "",
+        "not_before": None,
+    }
+    return Course(**{**values, **changes})  # pyright: ignore[reportArgumentType]
+
+
+def test_every_reason_has_its_words() -> None:
+    """A reason that the router may write is one that `why` can say."""
+    assert set(REASONS) == set(get_args(Reason))
+
+
+def test_a_stopped_event_names_its_gate_and_evidence() -> None:
+    """Every silence is explained by the gate that made it."""
+    gates = (
+        Gate(gate="known", passed=True, evidence="profile version 7"),
+        Gate(gate="preference", passed=False, evidence="global switch is off"),
+    )
+    found = decision(verdict="suppressed", reason="opted_out", gates=gates)
+    assert sentence(Timeline(decision=found)) == (
+        "Event e-1 (flight.cancelled) for acme/u-1 was not sent (suppressed): the user does not want it. "
+        "Gate 'preference': global switch is off."
+    )
+
+
+def test_a_delivered_event_says_where_and_what_failed() -> None:
+    """One sentence for all channels, good news first; words of a provider are only quoted."""
+    courses = (
+        course(channel="fcm", state="dead", outcome="invalid_address", reason="un{registered}"),
+        course(channel="apns", state="in_flight", outcome="transient"),
+        course(channel="sms"),
+        course(channel="email"),
+    )
+    assert sentence(Timeline(decision=decision(), courses=courses)) == (
+        "Event e-1 (flight.cancelled) for acme/u-1: delivered by sms, email; to be tried again by apns; "
+        "given up by fcm (invalid_address: un{registered})."
+    )
+
+
+def test_details_follow_in_the_order_of_the_gates() -> None:
+    """After the sentence: where it was decided, the gates, the channels, the attempts."""
+    found = decision(
+        gates=(Gate(gate="known", passed=True, evidence="profile version 7"), Gate(gate="address", passed=True)),
+        channels=(ChannelVerdict(channel="sms", allowed=True, reason="default of flights on sms"),),
+        profile_version=7,
+        template_version=3,
+        locale="de",
+    )  # fmt: skip
+    why = Why(timelines=(Timeline(decision=found, courses=(course(attempts=(TRIED,)),)),))
+    assert list(explain(why))[1:] == [
+        "  decided 2026-03-08 12:00:00.000+00:00 at notification.events.normal[0]@0, profile version 7, template 3 de",
+        "  passed  known: profile version 7",
+        "  passed  address",
+        "  channel sms: allowed, default of flights on sms",
+        "  delivery d-1 sms to address a-1: delivered",
+        (
+            "    attempt 1 2026-03-08 12:00:00.000+00:00 vonage: throttled, 429, slow down, "
+            "again from 2026-03-08 12:00:00.000+00:00 (10s), 31 ms"
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (None, "waits in the outbox since 2026-03-08 12:00:00.000+00:00"),
+        ("no topic", "is parked in the outbox, Kafka cannot take it: no topic"),
+    ],
+)
+def test_an_event_in_the_outbox_is_explained_too(error: str | None, words: str) -> None:
+    """Before Kafka has it, the outbox says where it is."""
+    row = Waiting(
+        outbox_id="o-1", event_id="e-1", topic="notification.events.bulk", created_at=NOW, error=error
+    )
+    assert words in next(explain(Why(waiting=(row,))))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"verdict": "held"}, "is held for later"),
+        ({"verdict": "deliver"}, "its deliveries are not in the log yet"),
+        ({"verdict": "rejected", "reason": "unreadable", "event_id": "", "user_id": "", "type": ""},
+         "Event ? (unknown type) for nobody was not sent (rejected): its bytes cannot be read"),
+    ],
+)  # fmt: skip
+def test_every_verdict_has_a_sentence(changes: dict[str, str], words: str) -> None:
+    """No verdict leaves the reader without words."""
+    assert words in sentence(Timeline(decision=decision(**changes)))
