@@ -1,0 +1,1 @@
+"""Apache Kafka, PostgreSQL and, for tests, Apicurio Registry on one machine, from packages alone."""

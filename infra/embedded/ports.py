@@ -1,0 +1,45 @@
+"""Ports on the loopback address: the one that was asked for, or one that is free."""
+
+import socket
+
+from pipeline.model.errors import ConfigurationError
+
+HOST = "127.0.0.1"
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on the port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT is no obstacle
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def free(count: int) -> list[int]:
+    """So many different ports that are free now."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind((HOST, 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def choose(service: str, setting: str, asked: int | None, last: int | None) -> int:
+    """The port for a service: the one asked for, else the last one if it is still free, else a free one.
+
+    Raises ConfigurationError when the one asked for is taken; `setting` is what to change then.
+    """
+    if asked is None:
+        return last if last is not None and is_free(last) else free(1)[0]
+    if not is_free(asked):
+        raise ConfigurationError(
+            f"port {asked} for {service} is taken on {HOST}: end the program that listens there "
+            f"(ss -ltnp 'sport = :{asked}' names it), or choose another with {setting}, or leave it out for a free one"
+        )
+    return asked

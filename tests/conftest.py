@@ -1,0 +1,50 @@
+"""Fixtures that every tier may use. A server starts when the first test asks for it."""
+
+import asyncio
+import secrets
+from collections.abc import Generator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from tests.support import services
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Generator[str]:
+    """Bootstrap servers of one real broker in KRaft mode, without topics, stopped at the end."""
+    with services.broker() as bootstrap_servers:
+        yield bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Generator[str]:
+    """DSN of one real PostgreSQL server, stopped at the end."""
+    with services.database_server() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> Generator[str]:
+    """DSN of a fresh database without tables, dropped after the test."""
+    name = f"test_{secrets.token_hex(6)}"
+    asyncio.run(_administer(postgres_server, f'CREATE DATABASE "{name}"'))
+    yield urlsplit(postgres_server)._replace(path=f"/{name}").geturl()
+    asyncio.run(_administer(postgres_server, f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture
+def home() -> Generator[Path]:
+    """An empty EVERPOST_HOME that the embedded services can use."""
+    with services.scratch() as path:
+        yield path
+
+
+async def _administer(dsn: str, statement: str) -> None:
+    connection = await asyncpg.connect(dsn, timeout=10)
+    try:
+        await connection.execute(statement, timeout=30)
+    finally:
+        await connection.close(timeout=10)

@@ -1,0 +1,73 @@
+"""Real servers for tests: started on free ports, with their data in a directory that goes away."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from infra.embedded import jars, kafka, ports, postgres
+from infra.embedded.supervisor import Supervisor
+from pipeline import settings
+
+T = TypeVar("T")
+
+
+def cache() -> Path:
+    """Where fetched files are kept between runs: as `everpost up` keeps them."""
+    return settings.load().home / "cache"
+
+
+@contextmanager
+def scratch() -> Generator[Path]:
+    """A directory that the server's user can enter, which pytest's own is not."""
+    path = Path(tempfile.mkdtemp(prefix="everpost-test-"))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def until(what: Callable[[], T], deadline: float = 30.0, pause: float = 0.02) -> T:
+    """Wait for a condition to hold, and return what it said. Fails after `deadline` seconds."""
+    end = time.monotonic() + deadline
+    while not (answer := what()):
+        assert time.monotonic() < end, f"not within {deadline} s: {what}"
+        time.sleep(pause)
+    return answer
+
+
+@contextmanager
+def broker() -> Generator[str]:
+    """A broker; its bootstrap servers."""
+    files = jars.fetch(jars.read(kafka.NAME, kafka.LOCK), cache(), lambda *_: None)
+    with scratch() as home, Supervisor(home / "logs") as supervisor:
+        port, controller = ports.free(2)
+        server = kafka.Kafka(
+            files=files, directory=home / "kafka", logs=home / "logs", port=port, controller_port=controller
+        )
+        server.prepare()
+        supervisor.run(server.program())
+        until(lambda: server.ready(1), 60)
+        yield server.bootstrap_servers
+
+
+@contextmanager
+def database_server() -> Generator[str]:
+    """A PostgreSQL server; the DSN of its database `postgres`."""
+    user = postgres.owner()
+    with scratch() as home, Supervisor(home / "logs") as supervisor:
+        server = postgres.Postgres(
+            files=postgres.binaries(cache(), user),
+            directory=home / "postgres",
+            secret=home / "postgres.secret",
+            port=ports.free(1)[0],
+            user=user,
+        )
+        server.prepare()
+        supervisor.run(server.program())
+        until(lambda: server.ready(1))
+        yield server.dsn
