@@ -124,6 +124,14 @@ class Wire:
             raise Unreadable(f"{len(value) - buffer.tell()} bytes are left over after the {cls.__name__}")
         return record
 
+    def ready(self) -> None:
+        """Ask for every id that is written, so that a missing one shows at the start.
+
+        Raises DependencyDown, or ConfigurationError when the registry does not have a schema.
+        """
+        for cls in _in:
+            self._writer(cls)
+
     def _foreign(self, id: int, own: Schema) -> Schema:
         writer = self._ids.schema(id)
         if writer["name"] != own["name"]:

@@ -1,0 +1,34 @@
+"""End offsets: how much was ever written to a topic's partitions."""
+
+from collections.abc import Mapping, Sequence
+
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import LatestSpec, OffsetSpec  # the package does not export them for type checkers
+
+from pipeline.model.errors import ConfigurationError, DependencyDown
+
+_TIMEOUT = 10.0  # seconds for each of the two questions
+
+
+def end_offsets(servers: str, topics: Sequence[str]) -> Mapping[tuple[str, int], int]:
+    """The next offset of every partition of the topics, by (topic, partition).
+
+    Raises DependencyDown when Kafka does not answer, ConfigurationError when a topic is not there.
+    """
+    admin = AdminClient({"bootstrap.servers": servers, "socket.timeout.ms": int(_TIMEOUT * 1000)})
+    try:
+        found = admin.list_topics(timeout=_TIMEOUT).topics
+        if missing := [topic for topic in topics if topic not in found]:
+            raise ConfigurationError(f"no topic {', '.join(missing)}: run everpost topics apply")
+        wanted: dict[TopicPartition, OffsetSpec] = {
+            TopicPartition(topic, partition): LatestSpec()
+            for topic in topics
+            for partition in found[topic].partitions
+        }
+        answers = admin.list_offsets(wanted, request_timeout=_TIMEOUT)
+        return {(at.topic, at.partition): answer.result(_TIMEOUT).offset for at, answer in answers.items()}
+    except KafkaException as error:
+        raise DependencyDown(f"Kafka at {servers} does not answer: {error.args[0].str()}") from error
+    except TimeoutError as error:
+        raise DependencyDown(f"Kafka at {servers} gave no offsets within {_TIMEOUT} s") from error
