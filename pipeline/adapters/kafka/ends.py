@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import LatestSpec, OffsetSpec  # the package does not export them for type checkers
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pipeline.model.errors import ConfigurationError, DependencyDown
 
@@ -21,12 +20,12 @@ def end_offsets(servers: str, topics: Sequence[str]) -> Mapping[tuple[str, int],
         found = admin.list_topics(timeout=_TIMEOUT).topics
         if missing := [topic for topic in topics if topic not in found]:
             raise ConfigurationError(f"no topic {', '.join(missing)}: run everpost topics apply")
-        wanted: dict[TopicPartition, OffsetSpec] = {
-            TopicPartition(topic, partition): LatestSpec()
+        wanted = {
+            TopicPartition(topic, partition): OffsetSpec.latest()
             for topic in topics
             for partition in found[topic].partitions
         }
-        answers = admin.list_offsets(wanted, request_timeout=_TIMEOUT)
+        answers = admin.list_offsets(wanted, request_timeout=_TIMEOUT)  # pyright: ignore[reportArgumentType] - its stub says LatestSpec | None
         return {(at.topic, at.partition): answer.result(_TIMEOUT).offset for at, answer in answers.items()}
     except KafkaException as error:
         raise DependencyDown(f"Kafka at {servers} does not answer: {error.args[0].str()}") from error
