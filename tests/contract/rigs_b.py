@@ -1,9 +1,11 @@
 """The rigs of Web Push, Vonage and SMTP."""
 
-from connectors import vonage, webpush
+from connectors import smtp, vonage, webpush
+from connectors.sandbox import smtp as relay
 from connectors.sandbox import vonage as sms_api
 from connectors.sandbox import webpush as push_service
 from connectors.sandbox.desk import Running
+from connectors.sandbox.faults import Fault
 from tests.contract.rigs import Rig
 
 
@@ -17,5 +19,15 @@ def _number(_running: Running, number: int) -> str:
 
 RIGS: tuple[Rig, ...] = (
     Rig(name="webpush", start=push_service.start, create=webpush.create, address=_subscription),
+    Rig(
+        name="smtp",
+        start=relay.start,
+        create=smtp.create,
+        address=lambda _running, number: f"passenger{number}@mail.example",
+        busy=Fault(kind="status", status=451, reason="4.3.0 Temporary failure"),
+        throttled=Fault(kind="status", status=451, reason="4.7.1 Greylisted, try again in 300 seconds"),
+        retry_after=None,  # SMTP has no place for it
+        garbage=Fault(kind="status", body="<html>bad gateway</html>"),
+    ),
     Rig(name="vonage", start=sms_api.start, create=vonage.create, address=_number),
 )
