@@ -1,0 +1,132 @@
+"""The catalogue directory: what is right is loaded, every slip is named with file, key and fix."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.files.catalogue import Loaded, load
+from pipeline.adapters.render.liquid import Liquid
+from pipeline.model.errors import ConfigurationError
+from pipeline.model.event import CHANNELS, Value
+from pipeline.model.template import Unrenderable, choose_locale
+
+DEMO = Path(__file__).parents[3] / "infra" / "demo" / "catalogue"
+VALUES: dict[str, Value] = {"string": "UA 1545", "integer": 200, "number": 1.5, "boolean": True}
+
+CATEGORIES = "[flights]\n[security]\nrequired = true\n"
+TYPE = """
+category = "flights"
+channels = ["apns", "sms", "email"]
+locales = ["en"]
+time_to_live = "90m"
+[variables]
+flight = "string"
+gate = "string?"
+"""
+WORDS = """
+[push]
+title = "{{ flight }}"
+text = "{% if gate %}{{ gate }}{% endif %}"
+[sms]
+text = "{{ flight | upcase }}"
+[email]
+subject = "{{ flight }}"
+text = "{{ flight }}"
+"""
+
+
+def write(home: Path, *, categories: str = CATEGORIES, type: str = TYPE, words: str = WORDS) -> Path:
+    """A catalogue of one type."""
+    (home / "flight.late" / "v1").mkdir(parents=True)
+    (home / "categories.toml").write_text(categories)
+    (home / "flight.late" / "type.toml").write_text(type)
+    (home / "flight.late" / "v1" / "en.toml").write_text(words)
+    return home
+
+
+@pytest.fixture(scope="module")
+def demo() -> Loaded:
+    """The demo's catalogue."""
+    return load(DEMO)
+
+
+def test_demo_has_words_for_everything(demo: Loaded) -> None:
+    """Every type of the demo renders in every language on every channel, with and without what is optional."""
+    liquid = Liquid()
+    for kind in demo.types.values():
+        full = {name: VALUES[variable.kind] for name, variable in kind.variables.items()}
+        bare = {name: full[name] if variable.required else None for name, variable in kind.variables.items()}
+        for locale in kind.locales:
+            for channel in kind.channels:
+                template = demo.templates.get(kind.name, kind.template_version, channel, locale)
+                assert template is not None
+                for data in (full, bare):
+                    words = liquid.render(template, data)
+                    assert not isinstance(words, Unrenderable), words
+                    assert all(words.values())
+
+
+def test_demo_categories(demo: Loaded) -> None:
+    """Codes pass an opt-out and go first; offers go last, and by SMS only to those who asked."""
+    code, offer = demo.types["account.code"], demo.types["offer.weekend"]
+    assert (code.category.required, code.lane) == (True, "urgent")
+    assert (offer.lane, offer.category.on_by_default) == ("bulk", frozenset(CHANNELS) - {"sms"})
+    assert choose_locale("pt-BR", demo.types["flight.delayed"].locales) == "pt"
+
+
+def test_push_channels_share_words_unless_they_have_their_own(tmp_path: Path) -> None:
+    """`[push]` serves all three; a table named after one of them wins for that one."""
+    own = WORDS + '[fcm]\ntitle = "own"\ntext = "own"\n'
+    templates = load(write(tmp_path, words=own)).templates
+    found = {channel: templates.get("flight.late", 1, channel, "en") for channel in CHANNELS}
+    assert found["apns"] == found["webpush"]
+    assert found["fcm"] is not None
+    assert found["fcm"].parts["title"] == "own"
+    assert templates.get("flight.late", 2, "sms", "en") is None
+
+
+def test_durations_and_optional_variables(tmp_path: Path) -> None:
+    """`90m` is ninety minutes, `string?` is optional."""
+    kind = load(write(tmp_path)).types["flight.late"]
+    assert kind.time_to_live.total_seconds() == 5400
+    assert [variable.required for variable in kind.variables.values()] == [True, False]
+
+
+SLIPS = [
+    # what is changed, and what the error must name: file, key, fix
+    ({"categories": "[flights"}, ("categories.toml", "correct the file")),
+    ({"categories": "[flights]\nrequire = true\n"}, ("categories.toml", "flights.require", "remove it")),
+    ({"categories": "[flights]\non_by_default = ['fax']"}, ("on_by_default", "'fax'", "apns")),
+    ({"categories": "[offers]"}, ("type.toml", "category", "use one of: offers")),
+    ({"type": TYPE.replace('category = "flights"', "")}, ("type.toml", "category", "is missing")),
+    ({"type": TYPE.replace("90m", "90")}, ("type.toml", "time_to_live", "24h")),
+    ({"type": TYPE.replace('"sms"', '"fax"')}, ("type.toml", "channels", "'fax'")),
+    ({"type": TYPE.replace('["en"]', "[]")}, ("type.toml", "locales", "at least one")),
+    ({"type": TYPE.replace('["en"]', '["en", "de"]')}, ("type.toml", "add [push] to v1/de.toml")),
+    ({"type": TYPE.replace('"string?"', '"text"')}, ("type.toml", "variables.gate", "string, integer")),
+    ({"type": "template_version = true\n" + TYPE}, ("type.toml", "template_version", "give a int")),
+    ({"type": "colour = 'red'\n" + TYPE}, ("type.toml", "colour", "remove it")),
+    ({"words": WORDS.replace("[sms]", "[fax]")}, ("en.toml", "fax", "push")),
+    ({"words": WORDS.replace("subject", "title")}, ("en.toml", "email.subject", "is missing")),
+    ({"words": WORDS.replace("{{ gate }}", "{{ gait }}")}, ("en.toml", "push.text", "gait", "flight, gate")),
+    ({"words": WORDS.replace("{% endif %}", "")}, ("en.toml", "push.text", "line 1", "correct the template")),
+    ({"words": WORDS.replace("upcase", "shout")}, ("en.toml", "sms.text", "shout is no filter")),
+    ({"words": WORDS.replace("upcase", "date: '%d'")}, ("en.toml", "sms.text", "replay")),
+    ({"words": WORDS.replace("upcase", "safe")}, ("en.toml", "sms.text", "escaping")),
+    ({"words": WORDS.replace("{{ flight | upcase }}", "{% include 'x' %}")}, ("en.toml", "sms.text")),
+]
+
+
+@pytest.mark.parametrize(("changes", "named"), SLIPS)
+def test_a_slip_is_named(tmp_path: Path, changes: dict[str, str], named: tuple[str, ...]) -> None:
+    """Every slip stops the load with file, key and fix."""
+    with pytest.raises(ConfigurationError) as caught:
+        load(write(tmp_path, **changes))
+    for word in named:
+        assert word in str(caught.value)
+
+
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    """A path without a catalogue says what is expected there."""
+    with pytest.raises(ConfigurationError, match=r"categories\.toml is missing"):
+        load(tmp_path / "nowhere")
