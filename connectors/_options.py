@@ -61,7 +61,9 @@ class Options:
             raise BadOptions(f"{self._connector}: unknown option {name!r}; known: {known}")
 
     def _malformed(self, name: str, text: str, wanted: str) -> BadOptions:
-        return BadOptions(f"{self._connector}: {self._variable(name)}={text!r} is not {wanted}")
+        return BadOptions(
+            f"{self._connector}: option {name!r} is {text!r}; set {self._variable(name)} to {wanted}"
+        )
 
     def _variable(self, name: str) -> str:
         return f"EVERPOST_CONNECTOR_{self._connector.upper()}_{name.upper()}"

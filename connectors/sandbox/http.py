@@ -56,6 +56,11 @@ async def respond(
     fault = desk.meet(call)
     answer = decide(fault)
     desk.record(call, answer, fault)
+    return await react(request, answer, fault)
+
+
+async def react(request: web.Request, answer: Answer, fault: Fault | None) -> web.Response:
+    """Answer, or not, as the fault wants it."""
     await linger(fault)
     if fault is not None and fault.kind in SILENT:
         if fault.kind != "never" and request.transport is not None:

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
-from connectors import apns
+from connectors import apns, fcm
 from connectors.contract import Connector, Content, Message, Outcome
 from connectors.sandbox import apns as local_apns
+from connectors.sandbox import fcm as local_fcm
 from connectors.sandbox.certs import Certs
 from connectors.sandbox.desk import Desk, Running, wall_clock
 from connectors.sandbox.faults import Fault, Script
@@ -48,6 +49,12 @@ RIGS: tuple[Rig, ...] = (
         address=lambda _running, number: f"{number:064x}",
         retry_after=None,  # Apple sends none
     ),
+    Rig(
+        name="fcm",
+        start=local_fcm.start,
+        create=fcm.create,
+        address=lambda _running, number: f"device-{number:08}:APA91b-sandbox",
+    ),
 )
 
 
@@ -61,8 +68,8 @@ class Bench:
     connector: Connector
 
     def fault(self, fault: Fault) -> None:
-        """Put a fault in force."""
-        self.desk.script.extend([fault], self.desk.steady())
+        """Put a fault in force, for messages (and not for what else a provider is asked, such as tokens)."""
+        self.desk.script.extend([replace(fault, provider=self.rig.name)], self.desk.steady())
 
     def message(self, number: int = 0) -> Message:
         """The n-th message: own delivery id, own address."""
