@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from connectors.sandbox import apns, control, smtp, vonage, webpush
+from connectors.sandbox import apns, control, fcm, smtp, vonage, webpush
 from connectors.sandbox.certs import Certs
 from connectors.sandbox.desk import Desk, Running, wall_clock
 from connectors.sandbox.faults import Fault, Script
@@ -24,6 +24,7 @@ Start = Callable[[Desk, int], Awaitable[Running]]
 READY = "sandboxes.json"
 PROVIDERS: Mapping[str, Start] = {
     "apns": apns.start,
+    "fcm": fcm.start,
     "webpush": webpush.start,
     "vonage": vonage.start,
     "smtp": smtp.start,
