@@ -30,7 +30,6 @@ from pipeline.stages.send.records import Settled
 _IDLE = 0.2  # seconds that a read waits for the first record
 _FULL = 0.02  # seconds when a lane is full: its slots come free while the others have nothing
 _AWAY = 0.5  # seconds between two tries while Kafka is away
-_PATIENCE = 5.0  # seconds after a stop for answers that are still out; then they count as uncertain
 _LEAVE = 9.0  # seconds after a stop until the process goes, whatever is still to be written
 
 _log = Log(__name__)
@@ -48,6 +47,7 @@ class Sender:
     meter: Meter
     in_flight: int  # records between being read and being committed
     probe_after: float = 1.0  # seconds from a channel fault to the first probe
+    patience: float = 5.0  # seconds after a stop for answers that are still out; then they are uncertain
 
 
 def topics(channel: Channel) -> tuple[str, ...]:
@@ -100,8 +100,8 @@ class _Loop:
     async def _read(self, tasks: asyncio.TaskGroup) -> None:
         channel, outage = self._sender.tools.channel, Outage(_log)
         while not self._stop.is_set():
-            closed = self._gate.closed
-            free = {} if closed else rooms(channel, self._sender.in_flight, self._busy)
+            closed = self._gate.closed  # then one record is enough, to probe with
+            free = rooms(channel, 1 if closed else self._sender.in_flight, self._busy)
             wait = _IDLE if closed or len(free) == len(LANES) else _FULL
             try:
                 records = await self._sender.consumer.fetch(free, wait)
@@ -162,7 +162,7 @@ class _Loop:
         """Nothing new is read: wait for what is out, write it down, give the rest back."""
         try:
             async with asyncio.timeout(_LEAVE):
-                await self._drained(_PATIENCE)
+                await self._drained(self._sender.patience)
                 self._attempts.hurry()
                 await self._drained(_LEAVE)
         except TimeoutError:

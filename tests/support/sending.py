@@ -1,0 +1,204 @@
+"""A sender in memory: a scripted connector, profiles that can be away, a clock moved by hand."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from connectors.contract import Accepted, Message, Outcome
+from pipeline.adapters.render.liquid import Liquid
+from pipeline.adapters.wire.codec import Wire
+from pipeline.adapters.wire.ids import LockFile
+from pipeline.model.delivery import Delivery, delivery_id
+from pipeline.model.errors import DependencyDown
+from pipeline.model.event import Channel, Event, user_key
+from pipeline.model.ladder import TIERS
+from pipeline.model.outcome import Outcome as Told
+from pipeline.model.profile import Profile
+from pipeline.model.record import Outgoing
+from pipeline.model.template import Template
+from pipeline.model.topics import OUTCOMES, deliver
+from pipeline.observe import Meter
+from pipeline.ports import UserKey
+from pipeline.stages.send.attempt import Tools
+from pipeline.stages.send.step import Sender, run, topics
+from tests.support.make import CATALOGUE, NOW, event
+from tests.support.memory_kafka import MemoryConsumer, MemoryKafka, MemoryProducer
+
+WIRE = Wire(LockFile())
+Answer = Outcome | Callable[[], Outcome]
+
+
+class HandClock:
+    """Stands still until it is moved."""
+
+    def __init__(self, now: datetime = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        """Now."""
+        return self.now
+
+    def move(self, by: timedelta) -> None:
+        """Later."""
+        self.now += by
+
+
+class ScriptedConnector:
+    """Answers by script, then accepts; a message may be held until it is released."""
+
+    name = "scripted"
+
+    def __init__(self, *answers: Outcome | Exception) -> None:
+        self.answers = list(answers)
+        self.sent: list[Message] = []
+        self.held: dict[str, asyncio.Event] = {}  # by event id
+        self.hold_all = False
+
+    async def send(self, message: Message) -> Outcome:
+        """One request."""
+        self.sent.append(message)
+        if self.hold_all:
+            self.held.setdefault(message.event_id, asyncio.Event())
+        if message.event_id in self.held:
+            await self.held[message.event_id].wait()
+        answer = self.answers.pop(0) if self.answers else Accepted(provider_id=f"p-{message.event_id}")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+class MemoryProfiles:
+    """Profiles by user; DependencyDown while they are away."""
+
+    def __init__(self, *profiles: Profile) -> None:
+        self.by_user = {(one.tenant, one.user_id): one for one in profiles}
+        self.away = False
+        self.queries: list[int] = []  # users of each
+
+    async def fetch(self, users: Sequence[UserKey]) -> Mapping[UserKey, Profile]:
+        """One query."""
+        await asyncio.sleep(0)
+        if self.away:
+            raise DependencyDown("away for the test")
+        self.queries.append(len(users))
+        return {user: self.by_user[user] for user in users if user in self.by_user}
+
+
+class OneTemplate:
+    """The same words for everything, or none."""
+
+    def __init__(self, **parts: str) -> None:
+        self.parts = parts or {"title": "{{ flight }}", "text": "{{ flight }} {{ minutes }}"}
+
+    def get(self, type: str, version: int, channel: str, locale: str) -> Template | None:
+        """Version 3 only."""
+        if version != 3:
+            return None
+        return Template(type=type, version=version, channel=channel, locale=locale, parts=self.parts)
+
+
+def delivery(event_id: str = "e-1", channel: Channel = "apns", **changes: Any) -> Delivery:
+    """A delivery to address a-u-1-0 of user u-1, as the router writes it."""
+    carried: Event = changes.pop("carried", event(event_id))
+    values: dict[str, Any] = {
+        "delivery_id": delivery_id("acme", "u-1", event_id, channel, "a-u-1-0"),
+        "event_id": event_id,
+        "user_id": "u-1",
+        "tenant": "acme",
+        "type": "flight.cancelled",
+        "category": "flights",
+        "channel": channel,
+        "lane": "normal",
+        "address_id": "a-u-1-0",
+        "address": "at-decision",
+        "locale": "en",
+        "template_version": 3,
+        "decided_at": NOW,
+        "event": WIRE.encode(carried),
+    }
+    return Delivery(**{**values, **changes})
+
+
+def record(of: Delivery, topic: str | None = None) -> Outgoing:
+    """The delivery on its channel's topic."""
+    return Outgoing(
+        topic=topic or deliver(of.channel, of.lane),
+        key=user_key(of.tenant, of.user_id),
+        value=WIRE.encode(of),
+    )
+
+
+@dataclass
+class Rig:
+    """A sender and everything around it."""
+
+    connector: ScriptedConnector
+    channel: Channel = "apns"
+    in_flight: int = 20
+    send_timeout: float = 5.0
+    patience: float = 5.0
+    clock: HandClock = field(default_factory=HandClock)
+    profiles: MemoryProfiles = field(default_factory=MemoryProfiles)
+    templates: OneTemplate = field(default_factory=OneTemplate)
+
+    def __post_init__(self) -> None:
+        self.kafka = MemoryKafka(self.clock)
+        self.consumer = MemoryConsumer(self.kafka, topics(self.channel))
+
+    def sender(self) -> Sender:
+        """Everything that the loop works with."""
+        tools = Tools(
+            channel=self.channel,
+            connector=self.connector,
+            templates=self.templates,
+            renderer=Liquid(),
+            catalogue=CATALOGUE,
+            wire=WIRE,
+            clock=self.clock,
+            tiers=TIERS,
+            send_timeout=self.send_timeout,
+        )
+        return Sender(
+            tools=tools,
+            consumer=self.consumer,
+            producer=MemoryProducer(self.kafka),
+            profiles=self.profiles,
+            chance=random.Random(1).random,
+            meter=Meter(),
+            in_flight=self.in_flight,
+            probe_after=0.01,
+            patience=self.patience,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """The stage, stopped at the end as by SIGTERM."""
+        stop = asyncio.Event()
+        task = asyncio.create_task(run(self.sender(), stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await asyncio.wait_for(task, 10)
+
+    def told(self) -> list[Told]:
+        """The outcomes so far."""
+        return [WIRE.decode(Told, one.value) for one in self.kafka.read(OUTCOMES)]
+
+    def committed(self, lane: str = "normal") -> int:
+        """Where the group reads on."""
+        return self.kafka.committed.get((f"notification.deliver.{self.channel}.{lane}", 0), 0)
+
+
+async def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Return as soon as `holds()`; fail after `seconds`."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 - conditions of any kind, none of which has an event
+            await asyncio.sleep(0.002)
