@@ -18,13 +18,20 @@ PREFIX = "EVERPOST_"
 CONNECTOR_PREFIX = "EVERPOST_CONNECTOR_"
 
 
+def default_home() -> Path:
+    """The user's data directory; root's is closed to the user that PostgreSQL then runs as."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/everpost")
+    return Path(platformdirs.user_data_dir("everpost"))
+
+
 class Settings(BaseSettings):
     """The whole configuration of one process."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     home: Path = Field(
-        default=Path(platformdirs.user_data_dir("everpost")),
+        default_factory=default_home,
         description="where the embedded services keep their data",
     )
     bootstrap_servers: str = Field(default="127.0.0.1:9092", description="Kafka, as host:port,host:port")

@@ -1,0 +1,84 @@
+"""The pipeline on this machine: local providers, topics, tables, and a process for every stage."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from infra.embedded.supervisor import Supervisor
+from pipeline.adapters.kafka.admin import Report, apply
+from pipeline.adapters.postgres.migrate import migrate
+from pipeline.adapters.postgres.pool import session
+from pipeline.model.errors import DependencyDown
+from pipeline.model.topics import table
+from pipeline.settings import CONNECTOR_PREFIX, Settings
+from pipeline.wiring import Stage, pool
+
+_SANDBOX = "providers"  # the program's name
+_START = 30.0  # seconds until the local providers listen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Providers:
+    """The local providers, as they wrote it down."""
+
+    directory: Path
+    control: str  # URL of their control door
+    options: Mapping[str, str]  # EVERPOST_CONNECTOR_* that point the connectors at them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bootstrapped:
+    """What `bootstrap` changed."""
+
+    topics: Report
+    migrations: tuple[int, ...]
+
+
+async def bootstrap(current: Settings) -> Bootstrapped:
+    """Create topics and tables; doing it again changes nothing. Raises DependencyDown."""
+    report = await asyncio.to_thread(
+        apply, current.bootstrap_servers, table(current.partitions), current.replication
+    )
+    async with pool(current) as connections, session(connections) as connection:
+        return Bootstrapped(topics=report, migrations=tuple(await migrate(connection)))
+
+
+def start_providers(supervisor: Supervisor, directory: Path) -> None:
+    """Run the local providers; `wait_for_providers` tells when they listen."""
+    (directory / "sandboxes.json").unlink(missing_ok=True)  # what an earlier run wrote
+    supervisor.add(_SANDBOX, (sys.executable, "-m", "connectors.sandbox", "--dir", str(directory)))
+
+
+def wait_for_providers(supervisor: Supervisor, directory: Path) -> Providers:
+    """Where the local providers listen. Raises DependencyDown when they do not within 30 s."""
+    ready, deadline = directory / "sandboxes.json", time.monotonic() + _START
+    while not ready.exists():
+        if time.monotonic() > deadline:
+            raise DependencyDown(f"the local providers do not listen: see {supervisor.log(_SANDBOX)}")
+        time.sleep(0.05)
+    found: dict[str, Any] = json.loads(ready.read_text(encoding="utf-8"))
+    return Providers(directory=directory, control=found["control"], options=found["options"])
+
+
+def start_stages(supervisor: Supervisor, current: Settings, options: Mapping[str, str]) -> None:
+    """Run one process of every stage; each finds Kafka, Postgres and its provider by its environment."""
+    environment = {
+        "EVERPOST_HOME": str(current.home),
+        "EVERPOST_BOOTSTRAP_SERVERS": current.bootstrap_servers,
+        "EVERPOST_POSTGRES_DSN": current.postgres_dsn.get_secret_value(),
+        "EVERPOST_PARTITIONS": str(current.partitions),
+        "EVERPOST_RETRY_SCALE": str(current.retry_scale),
+        **options,
+    }
+    for stage in get_args(Stage):
+        supervisor.add(stage, (sys.executable, "-m", "pipeline.cli.main", "run", stage), environment)
+
+
+def configured(environment: Mapping[str, str]) -> bool:
+    """Whether the operator has named providers of their own."""
+    return any(name.startswith(CONNECTOR_PREFIX) for name in environment)

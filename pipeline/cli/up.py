@@ -1,0 +1,78 @@
+"""`everpost up`: Kafka, Postgres and every stage on this machine, until Ctrl-C. `everpost bootstrap`."""
+
+import asyncio
+import os
+from dataclasses import asdict
+from typing import Annotated
+
+from cyclopts import Parameter
+from pydantic import SecretStr
+
+from infra.embedded import stack
+from infra.embedded.console import Console
+from pipeline import settings
+from pipeline.cli.show import answer, say
+from pipeline.cli.stages import bootstrap as make_ready
+from pipeline.cli.stages import configured, start_providers, start_stages, wait_for_providers
+from pipeline.cli.wait import until_told
+
+
+def up(
+    *,
+    kafka_port: Annotated[int | None, Parameter(help="default: a free one, the same again next time")] = None,
+    postgres_port: Annotated[int | None, Parameter(help="default: a free one, the same next time")] = None,
+) -> int:
+    """Run Kafka, Postgres and every stage on this machine until Ctrl-C; data stays in EVERPOST_HOME.
+
+    Messages go to local providers that speak the real protocols, unless EVERPOST_CONNECTOR_* variables
+    name real ones. A second `everpost up` finds the first and says where it is.
+    """
+    current = settings.load()
+    with (
+        Console() as console,
+        stack.up(
+            current.home,
+            kafka_port=kafka_port,
+            postgres_port=postgres_port,
+            report=console.line,
+            progress=console.progress,
+        ) as running,
+    ):
+        say(f"EVERPOST_BOOTSTRAP_SERVERS={running.bootstrap_servers}")
+        say(f"EVERPOST_POSTGRES_DSN={running.postgres_dsn}")
+        if not running.owned:
+            say("everpost is up already; nothing was started")
+            return 0
+        here = current.model_copy(
+            update={
+                "bootstrap_servers": running.bootstrap_servers,
+                "postgres_dsn": SecretStr(running.postgres_dsn),
+            }
+        )
+        options: dict[str, str] = {}
+        if not configured(os.environ):
+            directory = current.home / "providers"
+            start_providers(running.supervisor, directory)
+            providers = wait_for_providers(running.supervisor, directory)
+            options = dict(providers.options)
+            say(f"what the local providers received: {providers.control}/received")
+        asyncio.run(make_ready(here))
+        start_stages(running.supervisor, here, options)
+        say(f"logs: {current.home / 'logs'}; Ctrl-C ends everything")
+        until_told()
+    return 0
+
+
+def bootstrap(
+    *, json: Annotated[bool, Parameter(help="print one JSON object on the last line")] = False
+) -> int:
+    """Create topics and tables on the Kafka and Postgres of the settings; again is harmless."""
+    done = asyncio.run(make_ready(settings.load()))
+    if json:
+        answer(asdict(done))
+    else:
+        say(f"{len(done.topics.created)} topics created, {len(done.topics.changed)} settings changed")
+        for line in done.topics.drift:
+            say(f"  {line}")
+        say(f"migrations applied: {', '.join(map(str, done.migrations)) or 'none, all were there'}")
+    return 1 if done.topics.drift else 0
