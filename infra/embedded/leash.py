@@ -13,6 +13,7 @@ kills the child when the leash itself is killed (PR_SET_PDEATHSIG). The child ha
 a Ctrl-C at the terminal reaches the supervisor alone, which then stops everything in order.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -44,7 +45,6 @@ def _die_with_parent() -> Callable[[], None] | None:
 
 
 def _start(spec: dict[str, Any]) -> subprocess.Popen[bytes]:
-    user = spec["user"]
     return subprocess.Popen(
         spec["argv"],
         stdin=subprocess.DEVNULL,
@@ -52,15 +52,15 @@ def _start(spec: dict[str, Any]) -> subprocess.Popen[bytes]:
         stderr=LOG,
         start_new_session=True,
         preexec_fn=_die_with_parent(),  # noqa: PLW1509  (one thread only: nothing can deadlock)
-        **({} if user is None else {"user": user, "group": spec["group"], "extra_groups": []}),
+        user=spec["user"],
+        group=spec["group"],
+        extra_groups=None if spec["user"] is None else [],
     )
 
 
 def _tell(line: str) -> None:
-    try:
+    with contextlib.suppress(BrokenPipeError):  # nobody listens any more
         os.write(1, f"{line}\n".encode())
-    except BrokenPipeError:
-        pass  # nobody listens any more
 
 
 def _wakeup() -> int:
@@ -94,10 +94,8 @@ def _end(child: subprocess.Popen[bytes], wakeup: int, stop: int, grace: float) -
     while child.poll() is None and (left := deadline - time.monotonic()) > 0:
         if select.select([wakeup], [], [], left)[0]:
             os.read(wakeup, 64)
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing is left of it
         os.killpg(child.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass  # nothing is left of it
     child.wait()
 
 

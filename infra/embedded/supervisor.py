@@ -5,6 +5,7 @@ closing its pipe, which is also what the kernel does when this process dies: one
 `stop`, by Ctrl-C or by `kill -9`. Why this is not a package: pipeline/decisions/0002-own-supervisor.md.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -51,25 +52,105 @@ class Status:
     service: bool
 
 
-def _silent(_line: str) -> None:
-    """Report to nobody."""
+def _nobody(*_: object) -> None:
+    """Tell nobody."""
+
+
+class Supervisor:
+    """The programs of one home. Thread-safe; a context manager that stops them all."""
+
+    def __init__(
+        self,
+        logs: Path,
+        report: Callable[[str], None] = _nobody,
+        changed: Callable[[], None] = _nobody,
+    ) -> None:
+        """Logs go to `logs`/NAME.log; `report` gets a line at every death, `changed` a call at every start and end."""
+        self._logs = logs
+        self._report = report
+        self._changed = changed
+        self._runners: dict[str, _Runner] = {}
+        self._stopped = False
+        self._lock = Lock()
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def add(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        """Start a stage and keep it running. Raises ConfigurationError as `run`."""
+        self.run(Program(name=name, argv=tuple(argv), env=env or {}))
+
+    def run(self, program: Program) -> None:
+        """Start a program and keep it running.
+
+        Raises ConfigurationError when its name is taken, or all is being stopped.
+        """
+        with self._lock:
+            if self._stopped:
+                raise ConfigurationError(f"{program.name} is not started: everything is being stopped")
+            if program.name in self._runners:
+                raise ConfigurationError(f"a program named {program.name} runs already: choose another name")
+            runner = _Runner(program, self.log(program.name), self._report, self._changed)
+            self._runners[program.name] = runner
+        runner.start()
+
+    def status(self) -> tuple[Status, ...]:
+        """How each program is, in the order in which they were added."""
+        with self._lock:
+            runners = tuple(self._runners.values())
+        return tuple(runner.status() for runner in runners)
+
+    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> bool:
+        """Send a signal to a program, as a fault; False while it does not run. If it dies, it is started again.
+
+        Raises ConfigurationError when there is no such program.
+        """
+        with self._lock:
+            runner = self._runners.get(name)
+        if runner is None:
+            raise ConfigurationError(f"no program is named {name}; there are: {', '.join(self._runners)}")
+        return runner.kill(number)
+
+    def log(self, name: str) -> Path:
+        """Where a program's output goes."""
+        return self._logs / f"{name}.log"
+
+    def stop(self) -> None:
+        """End all: the stages together, and when they are gone the services that they need."""
+        with self._lock:
+            self._stopped = True
+            runners = tuple(self._runners.values())
+        for service in (False, True):
+            group = [each for each in runners if each.program.service is service]
+            for runner in group:
+                runner.request_stop()
+            for runner in group:
+                runner.join()
 
 
 class _Runner:
     """One program: its thread, its leash, its counters."""
 
-    def __init__(self, program: Program, log: Path, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, program: Program, log: Path, report: Callable[[str], None], changed: Callable[[], None]
+    ) -> None:
         self.program = program
         self._log = log
         self._report = report
+        self._changed = changed
         self._stopping = Event()
-        self._lock = Lock()
-        self._pipe: IO[bytes] | None = None
+        self._lock = Lock()  # guards what follows; never held while something is waited for
         self._leash: subprocess.Popen[bytes] | None = None
         self._pid: int | None = None
         self._restarts = 0
         self._last_exit: int | None = None
-        self._thread = Thread(target=self._run, name=f"supervise-{program.name}", daemon=True)
+        self._thread = Thread(target=self._keep, name=f"keep-{program.name}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -86,60 +167,49 @@ class _Runner:
 
     def kill(self, number: int) -> bool:
         with self._lock:
-            if self._pipe is None or self._pid is None:
+            if self._pid is None or self._leash is None:
                 return False
-            self._pipe.write(bytes([number]))
+            try:
+                os.write(_in(self._leash).fileno(), bytes([number]))
+            except BrokenPipeError:  # it ended this very moment
+                return False
             return True
 
     def request_stop(self) -> None:
         self._stopping.set()
         with self._lock:
-            if self._pipe is not None:
-                self._pipe.close()
-                self._pipe = None
+            if self._leash is not None:
+                _in(self._leash).close()
 
     def join(self) -> None:
         self._thread.join(self.program.grace + SLACK)
-        if self._thread.is_alive() and self._leash is not None:
-            self._leash.kill()  # and, on Linux, the child by it
-            self._thread.join(SLACK)
+        with self._lock:
+            if self._leash is not None:
+                self._leash.kill()
+        self._thread.join(SLACK)
 
-    def _run(self) -> None:
+    def _keep(self) -> None:
         tries = backoff.Tries(started_at=time.monotonic())
-        while not self._stopping.is_set():
-            code = self._once()
+        while (leashed := self._spawn()) is not None:
+            code = self._attend(leashed)
             if self._stopping.is_set():
                 return
-            tries, delay = backoff.after_death(tries, time.monotonic(), random.random())  # noqa: S311, TID251  (jitter; the shell has the chance)
-            self._report(f"{self.program.name} ended ({_meaning(code)}), starts again in {delay:.1f} s")
+            chance = random.random()  # noqa: S311, TID251  (jitter, in the shell)
+            tries, delay = backoff.after_death(tries, time.monotonic(), chance)
+            self._report(f"{self.program.name} ended ({meaning(code)}); it starts again in {delay:.1f} s")
             self._stopping.wait(delay)
             with self._lock:
                 self._restarts += 1
 
-    def _once(self) -> int:
-        """Run the program to its end; return its code."""
-        leashed = self._spawn()
-        if leashed.stdout is None:
-            raise AssertionError
-        code = -signal.SIGKILL  # if the leash was killed, it had no time to tell
-        for line in leashed.stdout:
-            word, number = line.split()
-            if word == b"pid":
-                with self._lock:
-                    self._pid = int(number)
-            else:
-                code = int(number)
-        leashed.stdout.close()
-        leashed.wait()
-        self._bury(code)
-        return code
-
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> subprocess.Popen[bytes] | None:
+        """A leash that starts the program, or None when it shall not run any more."""
         program = self.program
         spec = {"argv": program.argv, "user": program.user, "group": program.group}
         spec |= {"stop": int(program.stop), "grace": program.grace}
         with self._lock, _open_log(self._log) as log:
-            leashed = subprocess.Popen(
+            if self._stopping.is_set():
+                return None
+            self._leash = subprocess.Popen(
                 [sys.executable, "-I", "-S", leash.__file__, json.dumps(spec)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -148,18 +218,41 @@ class _Runner:
                 env={**os.environ, **program.env},
                 start_new_session=True,  # a Ctrl-C is for the supervisor
             )
-            self._leash, self._pipe = leashed, leashed.stdin
-            if self._stopping.is_set():  # stop came between the check and here
-                self._pipe = None
-                leashed.stdin and leashed.stdin.close()
-        return leashed
+            return self._leash
 
-    def _bury(self, code: int) -> None:
-        with self._lock:
-            if self._pipe is not None:
-                self._pipe.close()
-            self._pipe = self._pid = self._leash = None
+    def _attend(self, leashed: subprocess.Popen[bytes]) -> int:
+        """Listen to the leash until the program has ended; return the program's code."""
+        code = -int(signal.SIGKILL)  # what Linux does to the program when its leash is killed
+        told = False
+        for line in _out(leashed):
+            word, number = line.split()
+            if word == b"pid":
+                self._note(int(number))
+            else:
+                code, told = int(number), True
+        if not told and self._pid is not None:
+            with contextlib.suppress(ProcessLookupError):  # elsewhere than on Linux, this does it
+                os.killpg(self._pid, signal.SIGKILL)
+        with self._lock, leashed:  # closes its pipes and waits for it
+            self._leash = self._pid = None
             self._last_exit = code
+        self._changed()
+        return code
+
+    def _note(self, pid: int) -> None:
+        with self._lock:
+            self._pid = pid
+        self._changed()
+
+
+def _in(leashed: subprocess.Popen[bytes]) -> IO[bytes]:
+    assert leashed.stdin is not None  # opened as a pipe above
+    return leashed.stdin
+
+
+def _out(leashed: subprocess.Popen[bytes]) -> IO[bytes]:
+    assert leashed.stdout is not None
+    return leashed.stdout
 
 
 def _open_log(path: Path) -> IO[bytes]:
@@ -168,60 +261,6 @@ def _open_log(path: Path) -> IO[bytes]:
     return path.open("ab")
 
 
-def _meaning(code: int) -> str:
+def meaning(code: int) -> str:
+    """A return code in words."""
     return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
-
-
-class Supervisor:
-    """The programs of one home. Thread-safe; a context manager that stops them all."""
-
-    def __init__(self, logs: Path, report: Callable[[str], None] = _silent) -> None:
-        """Logs go to `logs`/NAME.log; `report` is told in a line of every death."""
-        self._logs = logs
-        self._report = report
-        self._runners: dict[str, _Runner] = {}
-        logs.mkdir(parents=True, exist_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def add(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
-        """Start a stage and keep it running."""
-        self.run(Program(name=name, argv=tuple(argv), env=env or {}))
-
-    def run(self, program: Program) -> None:
-        """Start a program and keep it running. Raises ConfigurationError when the name is taken."""
-        if program.name in self._runners:
-            raise ConfigurationError(
-                f"a program named {program.name} runs already; give this one another name"
-            )
-        runner = _Runner(program, self._logs / f"{program.name}.log", self._report)
-        self._runners[program.name] = runner
-        runner.start()
-
-    def status(self) -> tuple[Status, ...]:
-        """How each program is, in the order in which they were added."""
-        return tuple(runner.status() for runner in self._runners.values())
-
-    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> bool:
-        """Send a signal to a program, as a fault; False while it does not run. It is started again."""
-        return self._runners[name].kill(number)
-
-    def log(self, name: str) -> Path:
-        """Where a program's output goes."""
-        return self._logs / f"{name}.log"
-
-    def stop(self) -> None:
-        """End all: the stages together, and when they are gone the services that they need."""
-        for service in (False, True):
-            group = [each for each in self._runners.values() if each.program.service is service]
-            for runner in group:
-                runner.request_stop()
-            for runner in group:
-                runner.join()
-        self._runners.clear()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from infra.embedded import jars, kafka, ports, postgres
+from infra.embedded import jars, kafka, ports, postgres, registry
 from infra.embedded.supervisor import Supervisor
 from pipeline import settings
 
@@ -43,7 +43,7 @@ def until(what: Callable[[], T], deadline: float = 30.0, pause: float = 0.02) ->
 @contextmanager
 def broker() -> Generator[str]:
     """A broker; its bootstrap servers."""
-    files = jars.fetch(jars.read(kafka.NAME, kafka.LOCK), cache(), lambda *_: None)
+    files = jars.fetch(kafka.bundle(), cache(), lambda *_: None)
     with scratch() as home, Supervisor(home / "logs") as supervisor:
         port, controller = ports.free(2)
         server = kafka.Kafka(
@@ -70,4 +70,16 @@ def database_server() -> Generator[str]:
         server.prepare()
         supervisor.run(server.program())
         until(lambda: server.ready(1))
-        yield server.dsn
+        yield postgres.dsn(server.secret, server.port)
+
+
+@contextmanager
+def schema_registry() -> Generator[str]:
+    """An Apicurio Registry without schemas; the URL of its Confluent API."""
+    files = registry.unpacked(cache(), lambda *_: None)
+    with scratch() as home, Supervisor(home / "logs") as supervisor:
+        port, management = ports.free(2)
+        server = registry.Registry(files=files, port=port, management_port=management)
+        supervisor.run(server.program())
+        until(lambda: server.ready(1), 120)
+        yield server.url
