@@ -282,7 +282,11 @@ def _no_token(error: NoToken) -> Transient | ChannelFault:
     return Transient(reason=f"not sent, no access token: {error}", code="OAuth")
 
 
-def create(options: Mapping[str, str]) -> Fcm:
+def _wall_clock() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - the default of `create`; everything else takes `now`
+
+
+def create(options: Mapping[str, str], *, clock: Callable[[], datetime] = _wall_clock) -> Fcm:
     """The connector for these options. Raises BadOptions."""
     read = Options("fcm", options)
     account = _account(read.needed_file("service_account_path"))
@@ -291,20 +295,16 @@ def create(options: Mapping[str, str]) -> Fcm:
     ca_file, seconds = read.file("ca_file"), read.seconds("timeout", 10.0)
     read.done()
     try:
-        fetch = fetcher(account, ca_file=ca_file, seconds=seconds, clock=_now)
+        fetch = fetcher(account, ca_file=ca_file, seconds=seconds, clock=clock)
     except (GoogleAuthError, ValueError) as error:
         raise BadOptions(f"fcm: option 'service_account_path': no service account ({error})") from error
     return Fcm(
         url=f"{endpoint}/v1/projects/{project}/messages:send",
-        tokens=Tokens(fetch=fetch, clock=_now),
+        tokens=Tokens(fetch=fetch, clock=clock),
         http=_session(ca_file),
         seconds=seconds,
-        clock=_now,
+        clock=clock,
     )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251 - `create` composes a connector; everything else takes `now`
 
 
 def _account(file: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
-from h2.settings import SettingCodes
+from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
 from connectors.sandbox.certs import Certs
@@ -116,7 +116,10 @@ class _Connection(asyncio.Protocol):
         self._leaving = False  # GOAWAY was said
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._h2 = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
-        self._h2.local_settings.update({SettingCodes.MAX_CONCURRENT_STREAMS: max_streams})
+        # As initial values: an update would count only after the first SETTINGS frame.
+        self._h2.local_settings = Settings(
+            client=False, initial_values={SettingCodes.MAX_CONCURRENT_STREAMS: max_streams}
+        )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
