@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 from pipeline.model.catalogue import Catalogue, Category, EventType, Variable
 from pipeline.model.event import CHANNELS, Channel, Event
@@ -51,9 +52,14 @@ def event(event_id: str = "e-1", user_id: str = "u-1", **changes: Any) -> Event:
 def profile(
     user_id: str = "u-1", channels: Iterable[Channel] = ("apns", "sms", "email"), **changes: Any
 ) -> Profile:
-    """A profile with one address a channel; address ids are a-<user>-<n>."""
+    """A profile with one address a channel."""
     addresses = tuple(
-        Address(address_id=f"a-{user_id}-{n}", channel=channel, value=f"to-{channel}", registered_at=NOW)
+        Address(
+            address_id=str(uuid5(NAMESPACE_OID, f"{user_id}-{n}")),
+            channel=channel,
+            value=f"to-{channel}",
+            registered_at=NOW,
+        )
         for n, channel in enumerate(channels)
     )
     values: dict[str, Any] = {"tenant": "acme", "user_id": user_id, "version": 7, "addresses": addresses}

@@ -80,7 +80,9 @@ _Wrong = tuple[str, str, str, str]  # topic, setting, value, wanted value
 
 
 def _admin(servers: str) -> AdminClient:
-    return AdminClient({"bootstrap.servers": servers, "socket.timeout.ms": int(_TIMEOUT * 1000)})
+    return AdminClient(
+        {"bootstrap.servers": servers, "socket.timeout.ms": int(_TIMEOUT * 1000), "log_level": 3}
+    )
 
 
 def _partitions(admin: AdminClient) -> Mapping[str, int]:

@@ -15,7 +15,9 @@ def end_offsets(servers: str, topics: Sequence[str]) -> Mapping[tuple[str, int],
 
     Raises DependencyDown when Kafka does not answer, ConfigurationError when a topic is not there.
     """
-    admin = AdminClient({"bootstrap.servers": servers, "socket.timeout.ms": int(_TIMEOUT * 1000)})
+    admin = AdminClient(
+        {"bootstrap.servers": servers, "socket.timeout.ms": int(_TIMEOUT * 1000), "log_level": 3}
+    )
     try:
         found = admin.list_topics(timeout=_TIMEOUT).topics
         if missing := [topic for topic in topics if topic not in found]:

@@ -1,13 +1,15 @@
 """Reads partitions of a topic from a moment to their end: for state that is rebuilt from the log."""
 
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pipeline.model.errors import DependencyDown
 
 _TIMEOUT = 15.0  # seconds without a record or an end, after which Kafka counts as away
+_AGAIN = 0.1  # seconds between two questions for a leader
 
 
 def read_back(servers: str, topic: str, partitions: Sequence[int], since: datetime) -> Iterator[bytes]:
@@ -40,7 +42,16 @@ def _starts(
 ) -> list[TopicPartition]:
     at = int(since.timestamp() * 1000)
     wanted = [TopicPartition(topic, partition, at) for partition in partitions]
-    return consumer.offsets_for_times(wanted, _TIMEOUT)
+    deadline = time.monotonic() + _TIMEOUT
+    while True:
+        try:
+            return consumer.offsets_for_times(wanted, _TIMEOUT)
+        except KafkaException as failure:
+            error: KafkaError = failure.args[0]
+            # A topic that was just created has no leader yet; the client asks again with newer metadata.
+            if error.code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > deadline:
+                raise DependencyDown(f"where {topic} begins: {error.str()}") from failure
+            time.sleep(_AGAIN)
 
 
 def _to_the_end(consumer: Consumer, open_ends: int) -> Iterator[bytes]:
