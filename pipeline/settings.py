@@ -30,6 +30,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
+    # root's own directories are closed to the user that PostgreSQL must run as then
     home: Path = Field(
         default_factory=default_home,
         description="where the embedded services keep their data",
