@@ -227,7 +227,7 @@ def _tls(text: str) -> Tls:
 def _sender(text: str, domain: str) -> Sender:
     """Raises BadOptions when it is no sender: a mailbox in ASCII, with or without a name."""
     name, address = parseaddr(text)
-    if not mailbox(address) or not address.isascii() or not name.isprintable():
+    if not mailbox(address) or not address.isascii() or not text.isprintable():
         raise BadOptions(
             f"smtp: option 'sender' is {text!r}; set it to name@example.com or Name <name@example.com>"
         )

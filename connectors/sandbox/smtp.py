@@ -179,7 +179,7 @@ def _read(mail: _Mail) -> Call:
     for name, kind in (("text", "plain"), ("html", "html")):
         part = parsed.get_body((kind,))
         if part is not None:
-            content[name] = cast("Any", part).get_content().removesuffix("\n")
+            content[name] = cast("Any", part).get_content().replace("\r\n", "\n").removesuffix("\n")
     return Call(
         provider="smtp",
         delivery_id=message_id.strip("<>").partition("@")[0],
