@@ -89,14 +89,14 @@ class PostgresOutbox:
         """Give the lead and the connection back."""
         connection, self._connection, self._leads = self._connection, None, False
         if connection is not None:
-            if not connection.is_closed():
-                with translated():
+            with translated():
+                if not _lost(connection):
                     await connection.remove_listener(_CHANNEL, self._on_notify)
-            # Releasing resets the session, and so gives the lock back.
-            await self._pool.release(connection, timeout=CONNECT)
+                # Releasing resets the session, and so gives the lock back.
+                await self._pool.release(connection, timeout=CONNECT)
 
     async def _connected(self) -> PoolConnectionProxy:
-        if self._connection is not None and self._connection.is_closed():
+        if self._connection is not None and _lost(self._connection):
             await self.aclose()
         if self._connection is None:
             self._connection = await self._pool.acquire(timeout=CONNECT)
@@ -104,12 +104,19 @@ class PostgresOutbox:
         return self._connection
 
     def _leading(self) -> PoolConnectionProxy:
-        if self._connection is None or self._connection.is_closed():
+        if self._connection is None or _lost(self._connection):
             raise DependencyDown("PostgreSQL: the connection that leads the outbox is lost")
         return self._connection
 
     def _on_notify(self, *_: object) -> None:
         self._wake.set()
+
+
+def _lost(connection: PoolConnectionProxy) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # a pool takes a connection that broke back at once, and says so here
+        return True
 
 
 def _row(row: Mapping[str, Any]) -> OutboxRow:

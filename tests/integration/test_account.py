@@ -1,0 +1,86 @@
+"""The account stage on a real Kafka and a real PostgreSQL."""
+
+import asyncio
+
+import pytest
+
+from pipeline.adapters.kafka.consume import KafkaConsumer
+from pipeline.adapters.kafka.produce import KafkaProducer
+from pipeline.adapters.postgres.log import PostgresLog
+from pipeline.adapters.wire.codec import Wire
+from pipeline.adapters.wire.ids import LockFile
+from pipeline.model.decision import Planned
+from pipeline.model.event import user_key
+from pipeline.model.record import Outgoing
+from pipeline.model.topics import DEAD, DECISIONS, OUTCOMES
+from pipeline.stages.account.step import TOPICS, run
+from tests.support.database import dump, migrated
+from tests.support.eventually import eventually
+from tests.support.log import decision, outcome
+from tests.support.topics import create_topics, lag, read_tenant
+
+pytestmark = pytest.mark.integration
+WIRE = Wire(LockFile())
+TENANT = "account-stage"
+DEADLINE = 60.0  # seconds
+
+
+def records() -> list[Outgoing]:
+    """Fifty decisions with two deliveries each, an outcome a delivery, and something that nobody can read."""
+    found: list[Outgoing] = []
+    for n in range(50):
+        key = user_key(TENANT, f"u-{n % 5}")
+        ids = [f"{TENANT}-{n}-sms", f"{TENANT}-{n}-email"]
+        planned = (
+            Planned(delivery_id=ids[0], channel="sms", address_id="a-1"),
+            Planned(delivery_id=ids[1], channel="email", address_id="a-2"),
+        )
+        made = decision(f"{TENANT}-{n}", f"u-{n % 5}", tenant=TENANT, source_offset=n, deliveries=planned)
+        found.append(Outgoing(topic=DECISIONS, key=key, value=WIRE.encode(made)))
+        for id in ids:
+            attempt = outcome(
+                id, event_id=made.event_id, user_id=made.user_id, tenant=TENANT, source_offset=n
+            )
+            found.append(Outgoing(topic=OUTCOMES, key=key, value=WIRE.encode(attempt)))
+    found.append(Outgoing(topic=OUTCOMES, key=user_key(TENANT, "u-1"), value=b"no record of ours"))
+    return found
+
+
+async def account(dsn: str, kafka: str, group: str) -> None:
+    """Run the stage until its group has read everything there is, then stop it."""
+    consumer = await KafkaConsumer.open(kafka, TOPICS, group=group, instance="0")
+    producer = await KafkaProducer.open(kafka, client_id="test-account")
+    stop = asyncio.Event()
+
+    async def read_all() -> bool:
+        return task.done() or not await asyncio.to_thread(lag, kafka, group, TOPICS)
+
+    async with migrated(dsn) as pool:
+        task = asyncio.create_task(run(consumer, WIRE, PostgresLog(pool), producer, stop=stop, limit=20))
+        try:
+            await eventually(read_all, DEADLINE)
+        finally:
+            stop.set()
+            await asyncio.wait_for(task, DEADLINE)
+            await consumer.aclose()
+            await producer.aclose()
+
+
+async def test_records_become_rows_and_again_the_same_rows(postgres: str, kafka: str) -> None:
+    """Through the real topics in small batches; a second group reads all of it once more."""
+    create_topics(kafka)
+    producer = await KafkaProducer.open(kafka, client_id="test-account-feed")
+    await producer.send_all(records())
+    await producer.aclose()
+    tables = ("decision_log", "delivery_log", "attempt_log")
+    await account(postgres, kafka, "test-account-1")
+    async with migrated(postgres) as pool:
+        first = await dump(pool, *tables)
+    await account(postgres, kafka, "test-account-2")
+    async with migrated(postgres) as pool:
+        assert await dump(pool, *tables) == first
+    mine = [row for row in first["delivery_log"] if row["tenant"] == TENANT]
+    assert len(mine) == 100
+    dead = await asyncio.to_thread(read_tenant, kafka, DEAD, TENANT)
+    assert dead[0].value() == b"no record of ours"
+    assert dict(dead[0].headers() or [])["__dlq.errors.stage"] == b"account"
