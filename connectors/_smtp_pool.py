@@ -47,6 +47,7 @@ class Pool:
     """Make it inside the running event loop."""
 
     def __init__(self, relay: Relay, connections: int) -> None:
+        self.size = connections
         self._relay = relay
         self._free = asyncio.Semaphore(connections)
         self._idle: list[_Idle] = []

@@ -181,6 +181,7 @@ class Apns:
     """The connector. Make it inside the running event loop."""
 
     name = "apns"
+    capacity = 1000  # streams of one connection to Apple; a server that allows fewer makes sends wait
 
     def __init__(
         self, *, pool: Pool, signer: Signer, host: str, topic: str, clock: Callable[[], datetime]

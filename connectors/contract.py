@@ -111,6 +111,7 @@ class Connector(Protocol):
     """A way to one provider."""
 
     name: str  # apns, fcm, webpush, vonage, smtp: goes into outcomes and metrics
+    capacity: int  # sends worked on at once; more would wait inside, against their own timeout
 
     async def send(self, message: Message) -> Outcome:
         """Make exactly one request (or none, when it is clear beforehand) and say what came of it."""

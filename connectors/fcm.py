@@ -206,6 +206,7 @@ class Fcm:
     """The connector. Make it inside the running event loop."""
 
     name = "fcm"
+    capacity = 1000  # sockets; FCM allows 10,000 requests a second and project
 
     def __init__(
         self,

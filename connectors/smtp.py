@@ -132,6 +132,7 @@ class Smtp:
     name = "smtp"
 
     def __init__(self, *, pool: Pool, sender: Sender, timeout: float, clock: Callable[[], datetime]) -> None:
+        self.capacity = pool.size
         self._pool = pool
         self._sender = sender
         self._timeout = timeout

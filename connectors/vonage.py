@@ -245,7 +245,8 @@ def _read(response: requests.Response, deadline: float) -> bytes | None:
     """The body, as far as size and time allow: the status line alone may be verdict enough."""
     body = b""
     try:
-        for chunk in response.iter_content(8192):
+        # What has come so far: iter_content would wait until a chunk is full, however slowly it drips.
+        while chunk := response.raw.read1(8192, decode_content=True):
             body += chunk
             if len(body) > _MAX_BODY or time.monotonic() > deadline:
                 return None
@@ -268,6 +269,7 @@ class Vonage:
         threads: int,
         clock: Callable[[], datetime],
     ) -> None:
+        self.capacity = threads
         self._make_client = make_client
         self._sender = sender
         self._timeout = timeout
@@ -321,8 +323,8 @@ class Vonage:
         """Let what is in flight finish, then end the threads and close every connection."""
         self._closed = True
         if self._jobs:
-            await asyncio.wait(self._jobs)
-        self._threads.shutdown()
+            await asyncio.wait(self._jobs, timeout=2 * self._timeout)
+        self._threads.shutdown(wait=not self._jobs)
         while not self._clients.empty():
             self._clients.get_nowait().close()
 

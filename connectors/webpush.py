@@ -257,6 +257,7 @@ class WebPush:
         self._hosts = hosts
         self._timeout = timeout
         self._clock = clock
+        self.capacity = connections
         self._standing = Standing()
         self._in_flight = InFlight()
         trace = aiohttp.TraceConfig()

@@ -177,7 +177,7 @@ async def _send(settings: Settings, *, channel: Channel) -> None:
             profiles=PostgresProfiles(connections),
             chance=random.random,  # noqa: TID251 - the composition root
             meter=Meter(),
-            in_flight=settings.in_flight,
+            in_flight=min(settings.in_flight, connector.capacity),
         )
         await send.run(sender, stop)
 

@@ -15,14 +15,14 @@ from pipeline.adapters.wire.ids import LockFile
 from pipeline.model.delivery import Delivery, delivery_id
 from pipeline.model.errors import DependencyDown
 from pipeline.model.event import Channel, Event, user_key
-from pipeline.model.ladder import TIERS
+from pipeline.model.ladder import TIERS, Tier
 from pipeline.model.outcome import Outcome as Told
 from pipeline.model.profile import Profile
 from pipeline.model.record import Outgoing
 from pipeline.model.template import Template
 from pipeline.model.topics import OUTCOMES, deliver
 from pipeline.observe import Meter
-from pipeline.ports import UserKey
+from pipeline.ports import Clock, Consumer, Producer, UserKey
 from pipeline.stages.send.attempt import Tools
 from pipeline.stages.send.step import Sender, run, topics
 from tests.support.make import CATALOGUE, NOW, event
@@ -51,16 +51,22 @@ class ScriptedConnector:
     """Answers by script, then accepts; a message may be held until it is released."""
 
     name = "scripted"
+    capacity = 1000
 
-    def __init__(self, *answers: Outcome | Exception) -> None:
+    def __init__(self, *answers: Outcome | Exception, only: str = "") -> None:
         self.answers = list(answers)
+        self.only = only  # prefix of the delivery ids that the script is for: a shared broker has others
         self.sent: list[Message] = []
         self.held: dict[str, asyncio.Event] = {}  # by event id
         self.hold_all = False
+        self.seconds = 0.0  # that each request takes
 
     async def send(self, message: Message) -> Outcome:
         """One request."""
+        if not message.delivery_id.startswith(self.only):
+            return Accepted()
         self.sent.append(message)
+        await asyncio.sleep(self.seconds)
         if self.hold_all:
             self.held.setdefault(message.event_id, asyncio.Event())
         if message.event_id in self.held:
@@ -144,6 +150,7 @@ class Rig:
     in_flight: int = 20
     send_timeout: float = 5.0
     patience: float = 5.0
+    tiers: tuple[Tier, ...] = TIERS
     clock: HandClock = field(default_factory=HandClock)
     profiles: MemoryProfiles = field(default_factory=MemoryProfiles)
     templates: OneTemplate = field(default_factory=OneTemplate)
@@ -152,8 +159,10 @@ class Rig:
         self.kafka = MemoryKafka(self.clock)
         self.consumer = MemoryConsumer(self.kafka, topics(self.channel))
 
-    def sender(self) -> Sender:
-        """Everything that the loop works with."""
+    def sender(
+        self, consumer: Consumer | None = None, producer: Producer | None = None, clock: Clock | None = None
+    ) -> Sender:
+        """Everything that the loop works with, on topics in memory or given ones."""
         tools = Tools(
             channel=self.channel,
             connector=self.connector,
@@ -161,14 +170,14 @@ class Rig:
             renderer=Liquid(),
             catalogue=CATALOGUE,
             wire=WIRE,
-            clock=self.clock,
-            tiers=TIERS,
+            clock=clock or self.clock,
+            tiers=self.tiers,
             send_timeout=self.send_timeout,
         )
         return Sender(
             tools=tools,
-            consumer=self.consumer,
-            producer=MemoryProducer(self.kafka),
+            consumer=consumer or self.consumer,
+            producer=producer or MemoryProducer(self.kafka),
             profiles=self.profiles,
             chance=random.Random(1).random,
             meter=Meter(),
