@@ -17,17 +17,16 @@ def _number(_running: Running, number: int) -> str:
     return f"+4477009{number:05}"
 
 
-RIGS: tuple[Rig, ...] = (
-    Rig(name="webpush", start=push_service.start, create=webpush.create, address=_subscription),
-    Rig(
-        name="smtp",
-        start=relay.start,
-        create=smtp.create,
-        address=lambda _running, number: f"passenger{number}@mail.example",
-        busy=Fault(kind="status", status=451, reason="4.3.0 Temporary failure"),
-        throttled=Fault(kind="status", status=451, reason="4.7.1 Greylisted, try again in 300 seconds"),
-        retry_after=None,  # SMTP has no place for it
-        garbage=Fault(kind="status", body="<html>bad gateway</html>"),
-    ),
-    Rig(name="vonage", start=sms_api.start, create=vonage.create, address=_number),
+WEBPUSH = Rig(name="webpush", start=push_service.start, create=webpush.create, address=_subscription)
+VONAGE = Rig(name="vonage", start=sms_api.start, create=vonage.create, address=_number)
+SMTP = Rig(
+    name="smtp",
+    start=relay.start,
+    create=smtp.create,
+    address=lambda _running, number: f"passenger{number}@mail.example",
+    busy=Fault(kind="status", status=451, reason="4.3.0 Temporary failure"),
+    throttled=Fault(kind="status", status=451, reason="4.7.1 Greylisted, try again in 300 seconds"),
+    retry_after=None,  # SMTP has no place for it
+    garbage=Fault(kind="status", body="<html>bad gateway</html>"),
 )
+RIGS: tuple[Rig, ...] = (WEBPUSH, VONAGE, SMTP)
