@@ -50,7 +50,7 @@ class Fault:
             self.provider in (None, provider)
             and self._names(address)
             and self.after <= age < (float("inf") if self.until is None else self.until)
-            and _position(address if self.kind == "dead" else delivery_id) < self.share
+            and (self.share == 1 or _position(address if self.kind == "dead" else delivery_id) < self.share)
         )
 
     def _names(self, address: str) -> bool:
@@ -91,25 +91,31 @@ class Script:
             if entry.left(delivery_id) and entry.fault.fits(
                 provider, address, delivery_id, now - entry.since
             ):
-                entry.used[delivery_id] += 1
+                entry.use(delivery_id)
                 return entry.fault
         return None
 
 
 class _Entry:
-    """A fault in force, since when, and how often it was used for each delivery id."""
+    """A fault in force, since when, and how often it was used."""
 
-    __slots__ = ("fault", "since", "used")
+    __slots__ = ("fault", "since", "used", "used_for")
 
     def __init__(self, fault: Fault, since: float) -> None:
         self.fault = fault
         self.since = since
-        self.used: Counter[str] = Counter()
+        self.used = 0
+        self.used_for: Counter[str] = Counter()  # by delivery id, where `each` asks for it
 
     def left(self, delivery_id: str) -> bool:
-        if self.fault.times is not None and self.used.total() >= self.fault.times:
+        if self.fault.times is not None and self.used >= self.fault.times:
             return False
-        return self.fault.each is None or self.used[delivery_id] < self.fault.each
+        return self.fault.each is None or self.used_for[delivery_id] < self.fault.each
+
+    def use(self, delivery_id: str) -> None:
+        self.used += 1
+        if self.fault.each is not None:
+            self.used_for[delivery_id] += 1
 
 
 _FAULTS: TypeAdapter[list[Fault]] = TypeAdapter(list[Fault])

@@ -24,7 +24,7 @@ class Received:
 
     def to_json(self) -> str:
         """One line, without its end."""
-        return json.dumps(asdict(self) | {"at": self.at.isoformat()}, ensure_ascii=False)
+        return json.dumps(asdict(self) | {"at": self.at.isoformat()})
 
     @staticmethod
     def from_json(line: str) -> "Received":
