@@ -3,7 +3,6 @@
 import base64
 import secrets
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ from confluent_kafka.admin import AdminClient
 from infra.embedded import jars, packages
 from infra.embedded.ports import HOST
 from infra.embedded.supervisor import Program
-from pipeline.model.errors import ConfigurationError
 
 VERSION = "4.3.1"
 COORDINATE = f"org.apache.kafka:kafka_2.13:{VERSION}"
@@ -34,7 +32,6 @@ JVM = (
 )
 
 QUICK_JVM = ("-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # for a tool that runs a second
-FORMAT_TIMEOUT = 60  # seconds; it takes 2
 
 SETTINGS = {
     "process.roles": "broker,controller",
@@ -128,20 +125,20 @@ class Kafka:
 
         Raises ConfigurationError when the directory cannot be formatted.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._properties.write_text(self._configuration(), encoding="utf-8")
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # people's addresses are in it
         self._logging.write_text(LOGGING.format(directory=self.logs), encoding="utf-8")
-        if self._formatted.exists():
-            return
-        shutil.rmtree(self._data, ignore_errors=True)  # what an interrupted format left
-        argv = (*self._java(QUICK_JVM), "kafka.tools.StorageTool", "format", "--standalone")
-        command = [*argv, "--cluster-id", _cluster_id(), "--config", str(self._properties)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_TIMEOUT, check=False)
-        if done.returncode != 0:
-            raise ConfigurationError(
-                f"Kafka could not format {self._data}: {done.stdout}{done.stderr}".strip()
-            )
-        self._formatted.touch()
+        if not self._data.exists():
+            self._format()
+        self._properties.write_text(self._configuration(self._data), encoding="utf-8")
+
+    def _format(self) -> None:
+        """Format aside and move into place: what is there is complete, and is never deleted."""
+        scratch = self.directory / "data.new"
+        shutil.rmtree(scratch, ignore_errors=True)
+        self._properties.write_text(self._configuration(scratch), encoding="utf-8")
+        tool = (*self._java(QUICK_JVM), "kafka.tools.StorageTool", "format", "--standalone")
+        packages.run([*tool, "--cluster-id", _cluster_id(), "--config", str(self._properties)])
+        scratch.rename(self._data)
 
     def ready(self, timeout: float) -> bool:
         """Whether the broker answers a request for metadata within `timeout` seconds."""
@@ -158,10 +155,6 @@ class Kafka:
         return self.directory / "data"
 
     @property
-    def _formatted(self) -> Path:
-        return self.directory / "formatted"
-
-    @property
     def _properties(self) -> Path:
         return self.directory / "server.properties"
 
@@ -173,12 +166,12 @@ class Kafka:
         logging = f"-Dlog4j2.configurationFile={self._logging}"
         return packages.java((*options, logging), f"{self.files}/*")
 
-    def _configuration(self) -> str:
+    def _configuration(self, data: Path) -> str:
         here = {
             "listeners": f"CLIENT://{HOST}:{self.port},CONTROLLER://{HOST}:{self.controller_port}",
             "advertised.listeners": f"CLIENT://{HOST}:{self.port},CONTROLLER://{HOST}:{self.controller_port}",
             "controller.quorum.bootstrap.servers": f"{HOST}:{self.controller_port}",
-            "log.dirs": str(self._data),
+            "log.dirs": str(data),
         }
         return "".join(f"{key}={value}\n" for key, value in (here | SETTINGS).items())
 

@@ -52,9 +52,9 @@ def _start(spec: dict[str, Any]) -> subprocess.Popen[bytes]:
         stderr=LOG,
         start_new_session=True,
         preexec_fn=_die_with_parent(),  # noqa: PLW1509  (one thread only: nothing can deadlock)
-        user=spec["user"],
-        group=spec["group"],
-        extra_groups=None if spec["user"] is None else [],
+        user=spec["uid"],
+        group=spec["gid"],
+        extra_groups=None if spec["uid"] is None else [],
     )
 
 
@@ -100,7 +100,7 @@ def _end(child: subprocess.Popen[bytes], wakeup: int, stop: int, grace: float) -
 
 
 def main() -> int:
-    """Run the program of the JSON object in the first argument: argv, user, group, stop, grace."""
+    """Run the program of the JSON object in the first argument: argv, uid, gid, stop, grace."""
     spec = json.loads(sys.argv[1])
     wakeup = _wakeup()
     try:

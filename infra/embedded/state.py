@@ -61,7 +61,9 @@ def me() -> Process:
 
 def claim(home: Path) -> IO[str] | None:
     """Become the one that runs the home's stack until the file is closed; None when another is."""
-    home.mkdir(parents=True, exist_ok=True)
+    if not home.exists():
+        home.mkdir(parents=True)
+        home.chmod(0o711)  # the user that PostgreSQL runs as goes through; data and logs are closed to others
     file = (home / LOCK).open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -14,13 +14,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import IO, Self
 
 from infra.embedded import backoff, leash
+from infra.embedded.packages import User
 from pipeline.model.errors import ConfigurationError
 
 LOG_SIZE = 10_000_000  # bytes: a log larger than this is put aside when its program starts
@@ -34,8 +35,7 @@ class Program:
     name: str
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict[str, str])  # added to this process's own
-    user: int | None = None  # user and group to run as, when not this process's
-    group: int | None = None
+    user: User | None = None  # whom to run as, when not this process's user
     stop: signal.Signals = signal.SIGTERM
     grace: float = 10.0  # seconds between `stop` and SIGKILL
     service: bool = False  # what stages need: stopped after them
@@ -72,7 +72,7 @@ class Supervisor:
         self._runners: dict[str, _Runner] = {}
         self._stopped = False
         self._lock = Lock()
-        logs.mkdir(parents=True, exist_ok=True)
+        logs.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -204,8 +204,8 @@ class _Runner:
     def _spawn(self) -> subprocess.Popen[bytes] | None:
         """A leash that starts the program, or None when it shall not run any more."""
         program = self.program
-        spec = {"argv": program.argv, "user": program.user, "group": program.group}
-        spec |= {"stop": int(program.stop), "grace": program.grace}
+        user = asdict(program.user) if program.user else {"uid": None, "gid": None}
+        spec = {"argv": program.argv, **user, "stop": program.stop, "grace": program.grace}
         with self._lock, _open_log(self._log) as log:
             if self._stopping.is_set():
                 return None

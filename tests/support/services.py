@@ -24,7 +24,7 @@ def cache() -> Path:
 def scratch() -> Generator[Path]:
     """A directory that the server's user can enter, which pytest's own is not."""
     path = Path(tempfile.mkdtemp(prefix="everpost-test-"))
-    path.chmod(0o755)
+    path.chmod(0o711)
     try:
         yield path
     finally:
