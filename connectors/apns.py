@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from connectors._apns_h2 import MAX_BODY, Answer, Headers, Lost, NotSent, Pool, Untrusted
 from connectors._options import Options
@@ -152,14 +155,14 @@ def _fix(reason: str) -> str:
 class Signer:
     """The provider token of this process: signed once, renewed early."""
 
-    def __init__(self, *, key: str, key_id: str, team_id: str) -> None:
+    def __init__(self, *, key: ec.EllipticCurvePrivateKey, key_id: str, team_id: str) -> None:
         self._key = key
         self._key_id = key_id
         self._team_id = team_id
         self._token: ProviderToken | None = None
 
     def token(self, now: datetime) -> ProviderToken:
-        """The token for a request at `now`. Raises ValueError when the key is no EC key on P-256."""
+        """The token for a request at `now`."""
         token = self._token
         # A clock that was set back makes the age negative: that token has never been valid.
         if token is None or not timedelta(0) <= now - token.issued_at < _REFRESH_AFTER:
@@ -253,17 +256,10 @@ def create(options: Mapping[str, str], *, clock: Callable[[], datetime] = _wall_
     port = read.number("port", 443)
     topic = read.text("topic")
     tls = _tls(read.file("ca_file"))
-    signer = Signer(
-        key=_read_key(read.needed_file("key_path")), key_id=read.text("key_id"), team_id=read.text("team_id")
-    )
+    key = _key(read.needed_file("key_path"))
+    signer = Signer(key=key, key_id=read.text("key_id"), team_id=read.text("team_id"))
     seconds, connections = read.seconds("timeout", 10.0), read.number("connections", 2)
     read.done()
-    try:
-        signer.token(clock())
-    except ValueError as error:
-        raise BadOptions(
-            f"apns: option 'key_path': no ES256 private key ({error}); use the .p8 from Apple"
-        ) from error
     pool = Pool(host=host, port=port, tls=tls, connections=connections, seconds=seconds)
     return Apns(pool=pool, signer=signer, host=host, topic=topic, clock=clock)
 
@@ -274,8 +270,11 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-def _read_key(file: Path) -> str:
+def _key(file: Path) -> ec.EllipticCurvePrivateKey:
     try:
-        return file.read_text(encoding="ascii")
-    except (OSError, ValueError) as error:
-        raise BadOptions(f"apns: option 'key_path': cannot read {file}: {error}") from error
+        key = serialization.load_pem_private_key(file.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: it wants a password
+        raise BadOptions(f"apns: option 'key_path': {file} is no private key: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise BadOptions(f"apns: option 'key_path': {file} is no ES256 key; use the .p8 file from Apple")
+    return key

@@ -291,7 +291,7 @@ def create(options: Mapping[str, str], *, clock: Callable[[], datetime] = _wall_
     """The connector for these options. Raises BadOptions."""
     read = Options("fcm", options)
     account = _account(read.needed_file("service_account_path"))
-    project = read.text("project_id", str(account.get("project_id", "")))
+    project = read.text("project_id", account.get("project_id"))
     endpoint = read.text("endpoint", "https://fcm.googleapis.com").rstrip("/")
     ca_file, seconds = read.file("ca_file"), read.seconds("timeout", 10.0)
     read.done()
