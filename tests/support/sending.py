@@ -25,7 +25,7 @@ from pipeline.observe import Meter
 from pipeline.ports import Clock, Consumer, Producer, UserKey
 from pipeline.stages.send.attempt import Tools
 from pipeline.stages.send.step import Sender, run, topics
-from tests.support.make import CATALOGUE, NOW, event
+from tests.support.make import CATALOGUE, NOW, event, profile
 from tests.support.memory_kafka import MemoryConsumer, MemoryKafka, MemoryProducer
 
 WIRE = Wire(LockFile())
@@ -111,10 +111,11 @@ class OneTemplate:
 
 
 def delivery(event_id: str = "e-1", channel: Channel = "apns", **changes: Any) -> Delivery:
-    """A delivery to address a-u-1-0 of user u-1, as the router writes it."""
+    """A delivery to the first address of user u-1 or another, as the router writes it."""
+    address_id = profile(changes.get("user_id", "u-1")).addresses[0].address_id
     carried: Event = changes.pop("carried", event(event_id))
     values: dict[str, Any] = {
-        "delivery_id": delivery_id("acme", "u-1", event_id, channel, "a-u-1-0"),
+        "delivery_id": delivery_id("acme", "u-1", event_id, channel, address_id),
         "event_id": event_id,
         "user_id": "u-1",
         "tenant": "acme",
@@ -122,7 +123,7 @@ def delivery(event_id: str = "e-1", channel: Channel = "apns", **changes: Any) -
         "category": "flights",
         "channel": channel,
         "lane": "normal",
-        "address_id": "a-u-1-0",
+        "address_id": address_id,
         "address": "at-decision",
         "locale": "en",
         "template_version": 3,

@@ -5,6 +5,7 @@ aiokafka's defaults lose or invent records here, so each that is overridden has 
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -13,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from pipeline.adapters.kafka.tracker import Partition, Tracker
-from pipeline.model.errors import DependencyDown
+from pipeline.model.errors import ConfigurationError, DependencyDown
 from pipeline.model.record import Incoming
 from pipeline.observe import Log
 
@@ -21,6 +22,7 @@ _SESSION = 30_000  # ms; heartbeats are a task of this loop, and a render or a s
 _REBALANCE = 60_000  # ms; aiokafka's default is the session's length, and a longer drain is evicted
 _START = 30.0  # seconds
 _COMMIT = 10.0  # seconds
+_RESTLESS = (15, 30.0)  # assignments within seconds: two processes that take one membership from each other
 _DRAIN = 15.0  # seconds for what is in flight at a revoke: above one send's limit, below _REBALANCE
 
 
@@ -35,6 +37,7 @@ class KafkaConsumer:
         self._committing = asyncio.Lock()
         self._settled = asyncio.Event()  # a record was done or given back
         self._leaving = False  # partitions are being taken away: start nothing new
+        self._assignments: deque[float] = deque(maxlen=_RESTLESS[0])  # when, by the loop's clock
         self._log = Log(__name__)
 
     @classmethod
@@ -74,9 +77,10 @@ class KafkaConsumer:
         The batch has at most `rooms[topic]` records once that topic is read. An empty `rooms` reads
         nothing and keeps the membership alive, as a pause must: a member that does not ask for 300 s
         is put out.
-        Raises DependencyDown. Any other KafkaError is fatal for this member (another process has the same
-        instance, a right is missing): end the process.
+        Raises DependencyDown, and ConfigurationError when another process has the same instance. Any
+        other KafkaError is fatal for this member (a right is missing, say): end the process.
         """
+        self._check_restless()
         if self._leaving:
             await asyncio.sleep(wait)
             return []
@@ -150,7 +154,17 @@ class KafkaConsumer:
         """These partitions are ours: start over with them."""
         found = [(partition.topic, partition.partition) for partition in partitions]
         self._tracker.assign(found)
+        self._assignments.append(asyncio.get_running_loop().time())
         self._log.info("partitions.assigned", group=self._group, partitions=len(found))
+
+    def _check_restless(self) -> None:
+        """Aiokafka puts its instance into the join alone, so the broker cannot tell twins that they are two."""
+        most, seconds = _RESTLESS
+        if len(self._assignments) == most and self._assignments[-1] - self._assignments[0] < seconds:
+            raise ConfigurationError(
+                f"{self._group} was assigned its partitions {most} times in {seconds:.0f} s: another process "
+                f"runs as instance {self._instance!r}; give each process its own EVERPOST_INSTANCE"
+            )
 
     async def _fetch(self, rooms: Mapping[str, int], wait: float) -> list[Incoming]:
         mine = self._tracker.assigned()
