@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 the answer is no (a ledger that does not balance, a check 
 usage, 75 something is away (try again), 78 configuration (EX_TEMPFAIL and EX_CONFIG of sysexits.h).
 """
 
+import logging
 import sys
 
 import cyclopts
@@ -37,6 +38,8 @@ app.command(doctor.doctor)
 
 def main() -> None:
     """Entry point: run the command, and tell an error in one line with what to do next."""
+    # librdkafka tells of every try while a broker starts; what matters comes back as an error.
+    logging.getLogger("everpost.librdkafka").setLevel(logging.CRITICAL)
     try:
         code = app(result_action="return_value")
     except EverpostError as error:

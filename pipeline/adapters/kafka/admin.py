@@ -81,7 +81,7 @@ _Wrong = tuple[str, str, str, str]  # topic, setting, value, wanted value
 
 def _admin(servers: str) -> AdminClient:
     return AdminClient(
-        {"bootstrap.servers": servers, "socket.timeout.ms": int(_TIMEOUT * 1000), "log_level": 3}
+        {"bootstrap.servers": servers, "socket.timeout.ms": int(_TIMEOUT * 1000), "log_level": 0}
     )
 
 

@@ -16,7 +16,7 @@ def end_offsets(servers: str, topics: Sequence[str]) -> Mapping[tuple[str, int],
     Raises DependencyDown when Kafka does not answer, ConfigurationError when a topic is not there.
     """
     admin = AdminClient(
-        {"bootstrap.servers": servers, "socket.timeout.ms": int(_TIMEOUT * 1000), "log_level": 3}
+        {"bootstrap.servers": servers, "socket.timeout.ms": int(_TIMEOUT * 1000), "log_level": 0}
     )
     try:
         found = admin.list_topics(timeout=_TIMEOUT).topics

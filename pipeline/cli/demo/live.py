@@ -20,7 +20,7 @@ class Show:
 
     def __init__(self, planned: int) -> None:
         self._planned = planned
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
         self._said_at = -_EVERY
 
