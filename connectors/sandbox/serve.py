@@ -3,11 +3,13 @@
 DIR/certs/           keys and certificates, made once
 DIR/received.jsonl   every request, appended
 DIR/ports.json       the ports, taken again after a restart when they are free
-DIR/sandboxes.json   written when everything listens: control address and connector options
+DIR/sandboxes.json   written when everything listens: process id, control address, connector options;
+                     after a kill it is there until the next start, so compare the process id
 """
 
 import asyncio
 import json
+import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -56,7 +58,8 @@ async def launch(directory: Path, faults: Sequence[Fault], stack: AsyncExitStack
     _write(directory / "ports.json", {name: one.port for name, one in running.items()})
     desk.script.extend(faults, desk.steady())
     options = {name: value for one in running.values() for name, value in one.options.items()}
-    _write(directory / READY, {"control": f"http://127.0.0.1:{running['control'].port}", "options": options})
+    control_url = f"http://127.0.0.1:{running['control'].port}"
+    _write(directory / READY, {"pid": os.getpid(), "control": control_url, "options": options})
 
 
 def _prepare(directory: Path) -> None:
