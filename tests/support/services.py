@@ -1,6 +1,7 @@
 """Real servers for tests: started on free ports, with their data in a directory that goes away."""
 
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Generator
@@ -38,6 +39,13 @@ def until(what: Callable[[], T], deadline: float = 30.0, pause: float = 0.02) ->
         assert time.monotonic() < end, f"not within {deadline} s: {what}"
         time.sleep(pause)
     return answer
+
+
+@contextmanager
+def socket_on(port: int) -> Generator[None]:
+    """Another program that listens on the port."""
+    with socket.create_server((ports.HOST, port)):
+        yield
 
 
 @contextmanager
