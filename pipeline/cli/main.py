@@ -10,7 +10,7 @@ import sys
 import cyclopts
 from rich.console import Console
 
-from pipeline.cli import contract, doctor, inspect, publish, run, up
+from pipeline.cli import contract, doctor, inspect, publish, register, run, up
 from pipeline.cli.demo import demo
 from pipeline.model.errors import EverpostError
 
@@ -28,6 +28,7 @@ app = cyclopts.App(
 app.command(demo)
 app.command(up.up)
 app.command(run.run)
+app.command(register.register)
 app.command(publish.publish)
 app.command(inspect.ledger)
 app.command(inspect.why)

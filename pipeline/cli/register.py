@@ -1,0 +1,93 @@
+"""`everpost register`: a user with addresses and wishes, as an app's back end would register them."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Annotated
+from uuid import NAMESPACE_URL, uuid5
+
+from cyclopts import Parameter
+
+from pipeline import settings
+from pipeline.adapters.postgres.pool import transaction
+from pipeline.adapters.postgres.profiles import save_profiles
+from pipeline.cli.show import say
+from pipeline.model.errors import ConfigurationError
+from pipeline.model.event import CHANNELS, Channel
+from pipeline.model.profile import Address, Profile
+from pipeline.settings import Settings
+from pipeline.wiring import catalogue, clock, pool
+
+_SHAPES: Mapping[Channel, tuple[str, str]] = {
+    "sms": (r"\+[1-9]\d{6,14}", "a phone number in E.164, such as +19175550100"),
+    "email": (r"[^@\s]+@[^@\s]+", "a mailbox, such as ann@example.com"),
+}
+
+
+_CHANNELS: Mapping[str, Channel] = {channel: channel for channel in CHANNELS}
+
+
+def register(  # noqa: PLR0913 - one option for each thing that a user may have
+    user: Annotated[str, Parameter(help="the user's id in your own system")],
+    /,
+    *,
+    tenant: Annotated[str, Parameter(help="the tenant that the user belongs to")] = "demo",
+    locale: Annotated[str, Parameter(help="language, as BCP 47")] = "en",
+    timezone: Annotated[str, Parameter(help="IANA time zone")] = "UTC",
+    email: Annotated[list[str] | None, Parameter(help="mailbox; may be repeated")] = None,
+    sms: Annotated[list[str] | None, Parameter(help="phone in E.164; may be repeated")] = None,
+    apns: Annotated[list[str] | None, Parameter(help="device token; may be repeated")] = None,
+    fcm: Annotated[list[str] | None, Parameter(help="registration token; may be repeated")] = None,
+    webpush: Annotated[list[str] | None, Parameter(help="subscription as JSON; may be repeated")] = None,
+    opt_out: Annotated[list[str] | None, Parameter(help="CATEGORY:CHANNEL; may be repeated")] = None,
+) -> int:
+    """Register a user, or more addresses and wishes of one.
+
+    Example: everpost register u-42 --email ann@example.com --sms +19175550100 --opt-out offers:sms
+    """
+    current = settings.load()
+    values = {"email": email, "sms": sms, "apns": apns, "fcm": fcm, "webpush": webpush}
+    profile = Profile(
+        tenant=tenant,
+        user_id=user,
+        version=1,
+        locale=locale,
+        timezone=timezone,
+        addresses=tuple(
+            _address(tenant, user, channel, value) for channel in CHANNELS for value in values[channel] or ()
+        ),
+        preferences={_wish(wish, current): False for wish in opt_out or ()},
+    )
+    asyncio.run(_save(current, profile))
+    say(f"registered {tenant}/{user} with {len(profile.addresses)} addresses")
+    return 0
+
+
+async def _save(current: Settings, profile: Profile) -> None:
+    async with pool(current) as connections, transaction(connections) as connection:
+        await save_profiles(connection, [profile])
+
+
+def _address(tenant: str, user: str, channel: Channel, value: str) -> Address:
+    shape, words = _SHAPES.get(channel, (r".+", "not empty"))
+    if not re.fullmatch(shape, value):
+        raise ConfigurationError(f"--{channel} {value!r}: give {words}")
+    return Address(
+        # The same address registered again keeps its id, and so its deliveries.
+        address_id=str(uuid5(NAMESPACE_URL, "\x1f".join(("everpost", tenant, user, channel, value)))),
+        channel=channel,
+        value=value,
+        registered_at=clock(),
+    )
+
+
+def _wish(text: str, current: Settings) -> tuple[str, Channel]:
+    category, _, name = text.partition(":")
+    known = {kind.category.name for kind in catalogue(current).types.values()}
+    channel = _CHANNELS.get(name)
+    if category not in known or channel is None:
+        raise ConfigurationError(
+            f"--opt-out {text!r}: write CATEGORY:CHANNEL with a category of {', '.join(sorted(known))} "
+            f"and a channel of {', '.join(CHANNELS)}"
+        )
+    return category, channel

@@ -1,0 +1,129 @@
+"""`everpost up` and the commands that people type beside it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support import services
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.integration]
+EVERPOST = (sys.executable, "-m", "pipeline.cli.main")
+FLIGHT = ("flight=UA 1018", "carrier=United", "origin=EWR", "destination=IAH", "scheduled=05:25")
+
+
+@contextmanager
+def up(home: Path) -> Generator["subprocess.Popen[str]"]:
+    """The pipeline of a home, stopped by Ctrl-C."""
+    (home / "cache").symlink_to(services.cache())
+    process = subprocess.Popen(
+        [*EVERPOST, "up"], env=os.environ | {"EVERPOST_HOME": str(home)}, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        try:
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert not alive
+
+
+def ready(process: "subprocess.Popen[str]", home: Path) -> Mapping[str, str]:
+    """The environment that the other commands need, once everything runs."""
+    assert process.stdout is not None
+    found: dict[str, str] = {"EVERPOST_HOME": str(home)}
+    for line in process.stdout:
+        if match := re.match(r"(EVERPOST_\w+)=(\S+)", line):
+            found[match[1]] = match[2]
+        if line.startswith("logs:"):
+            return os.environ | found
+    raise AssertionError("everpost up ended before it was ready")
+
+
+def run(environment: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """One command beside the running pipeline."""
+    return subprocess.run(
+        [*EVERPOST, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def last(done: "subprocess.CompletedProcess[str]") -> Any:
+    """The JSON on the last line."""
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_one_event_from_publish_to_why(home: Path) -> None:
+    """A newcomer registers a user, publishes, and is told what became of it; the checks find all well."""
+    with up(home) as process:
+        here = ready(process, home)
+        second = run(here, "up")
+        assert second.returncode == 0
+        assert "up already" in second.stdout
+
+        registered = run(here, "register", "u-1", "--email", "ann@example.com", "--sms", "+19175550100")
+        assert "2 addresses" in registered.stdout, registered.stderr
+        published = run(
+            here, "publish", "flight.cancelled", *FLIGHT, "--user", "u-1", "--event-id", "one", "--json"
+        )
+        assert last(published)["event_id"] == "one"
+
+        def settled() -> bool:
+            figures = last(run(here, "ledger", "--json"))
+            return figures["accepted"] == 1 and figures["in_flight"] == 0
+
+        services.until(settled, 60, 0.2)
+        why = run(here, "why", "one")
+        assert "delivered by sms, email" in why.stdout
+        assert "passed  preference" in why.stdout
+        assert "ledger balanced" in run(here, "ledger").stdout
+        assert run(here, "topics", "check").returncode == 0
+        doctor = run(here, "doctor", "--json")
+        assert last(doctor)["good"], last(doctor)["findings"]
+
+
+def test_what_is_wrong_is_told_with_its_fix(home: Path) -> None:
+    """Bad input is refused at the door, by field and fix, and an unknown user is explained."""
+    with up(home) as process:
+        here = ready(process, home)
+        missing = run(here, "publish", "flight.cancelled", "flight=UA 1", "--user", "u-1")
+        assert missing.returncode == 78
+        assert "data.carrier: is missing; flight.cancelled needs a string here" in missing.stderr
+        unknown = run(here, "publish", "flight.moved", "--user", "u-1")
+        assert "'flight.moved' is not in the catalogue" in unknown.stderr
+        nobody = run(here, "publish", "flight.cancelled", *FLIGHT, "--user", "nobody", "--event-id", "two")
+        assert nobody.returncode == 0
+        services.until(lambda: run(here, "why", "two").returncode == 0, 60, 0.2)
+        assert "there is no such user" in run(here, "why", "two").stdout
+
+
+def test_without_kafka_the_commands_say_what_is_away() -> None:
+    """Nothing listens: exit code 75, a sentence, and no traceback."""
+    environment = os.environ | {
+        "EVERPOST_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "EVERPOST_POSTGRES_DSN": "postgresql://nobody@127.0.0.1:1/none",
+    }
+    for command in (("ledger",), ("why", "one"), ("topics", "check")):
+        done = run(environment, *command)
+        assert done.returncode == 75, (command, done.stderr)
+        assert "Traceback" not in done.stderr
+    wrong = run(os.environ | {"EVERPOST_BOTSTRAP": "x"}, "doctor")
+    assert wrong.returncode == 78
+    assert "EVERPOST_BOTSTRAP is no setting" in wrong.stderr
