@@ -10,8 +10,6 @@ import sys
 import cyclopts
 from rich.console import Console
 
-from pipeline.cli import contract, doctor, inspect, publish, register, run, up
-from pipeline.cli.demo import demo
 from pipeline.model.errors import EverpostError
 
 app = cyclopts.App(
@@ -25,22 +23,29 @@ app = cyclopts.App(
     ),
     version_flags=["--version"],
 )
-app.command(demo)
-app.command(up.up)
-app.command(run.run)
-app.command(register.register)
-app.command(publish.publish)
-app.command(inspect.ledger)
-app.command(inspect.why)
-app.command(contract.topics)
-app.command(up.bootstrap)
-app.command(doctor.doctor)
+# By name: a command imports what it needs when it runs, so that a sender holds no other channel's library.
+for _command in (
+    "pipeline.cli.demo:demo",
+    "pipeline.cli.up:up",
+    "pipeline.cli.register:register",
+    "pipeline.cli.publish:publish",
+    "pipeline.cli.inspect:why",
+    "pipeline.cli.inspect:ledger",
+    "pipeline.cli.run:run",
+    "pipeline.cli.contract:topics",
+    "pipeline.cli.up:bootstrap",
+    "pipeline.cli.doctor:doctor",
+):
+    app.command(_command)
 
 
 def main() -> None:
     """Entry point: run the command, and tell an error in one line with what to do next."""
     # librdkafka tells of every try while a broker starts; what matters comes back as an error.
     logging.getLogger("everpost.librdkafka").setLevel(logging.CRITICAL)
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        for name in list(app):
+            app[name]  # imports it: the list of commands shows the first line of each
     try:
         code = app(result_action="return_value")
     except EverpostError as error:

@@ -14,10 +14,10 @@ def run(stage: Annotated[Stage, Parameter(help="which stage")]) -> int:
     Run as many processes of a stage as you like, up to the number of partitions; give each its own
     EVERPOST_INSTANCE (0, 1, 2, ...), which is its place in the group over restarts.
 
-    relay     outbox table to notification.events
-    route     events to decisions and deliveries
-    send-*    deliveries of one channel to its provider
-    retry     retry tiers back to the senders when due
-    account   decisions and outcomes to the notification log
+    - relay: from the outbox table to notification.events
+    - route: from events to decisions and deliveries
+    - send-...: deliveries of one channel to its provider
+    - retry: from the retry tiers back to the senders, when due
+    - account: decisions and outcomes into the notification log
     """
     return run_stage(stage, settings.load())

@@ -21,7 +21,8 @@ from confluent_kafka.admin import (
 from pipeline.model.errors import ConfigurationError, DependencyDown
 from pipeline.model.topics import Topic
 
-_TIMEOUT = 30.0  # seconds for one question to the cluster
+_TIMEOUT = 30.0  # seconds for one change of the cluster
+_ANSWER = 10.0  # seconds for the first question, which tells whether anybody is there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +88,7 @@ def _admin(servers: str) -> AdminClient:
 
 def _partitions(admin: AdminClient) -> Mapping[str, int]:
     try:
-        found = admin.list_topics(timeout=_TIMEOUT).topics
+        found = admin.list_topics(timeout=_ANSWER).topics
     except KafkaException as error:
         raise DependencyDown(f"Kafka does not answer: {error.args[0].str()}") from error
     return {name: len(topic.partitions) for name, topic in found.items()}
