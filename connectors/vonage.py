@@ -212,8 +212,6 @@ class _Client(HttpClient):
     def post_once(self, form: Form, deadline: float) -> Answer:
         """One POST; `deadline` as of time.monotonic. Raises OSError or urllib3's HTTPError."""
         started = time.monotonic()
-        if started >= deadline:
-            raise TimeoutError("no thread was free in time")
         if started - self._used > _IDLE:
             self._session.close()  # drops the connection; the next request makes a new one
         headers = {
@@ -310,6 +308,9 @@ class Vonage:
             job.exception()  # seen, also when nobody waits for it any more
 
     def _post(self, form: Form, deadline: float) -> Answer:
+        # What starts with little time left is likely cut off after the write, and then nobody knows.
+        if time.monotonic() > deadline - self._timeout / 2:
+            raise TimeoutError("no thread was free in time")
         try:
             client = self._clients.get_nowait()
         except queue.Empty:

@@ -100,8 +100,8 @@ class _Connection(SMTP):
     def _getparams(self, params: Sequence[str]) -> dict[str, str | bool] | None:
         """Parameters of MAIL, and ENVID, which aiosmtpd does not know, put aside."""
         found = super()._getparams(params)
-        if found is not None and isinstance(self.envelope, _Mail):
-            self.envelope.delivery_id = str(found.pop("ENVID", "")).lower()  # aiosmtpd has made it upper case
+        if found is not None and "ENVID" in found and isinstance(self.envelope, _Mail):
+            self.envelope.delivery_id = str(found.pop("ENVID")).lower()  # aiosmtpd has made it upper case
         return found
 
     async def end(self) -> None:
@@ -111,6 +111,7 @@ class _Connection(SMTP):
             if isinstance(transport, asyncio.WriteTransport):
                 transport.abort()
         if task is not None:
+            task.cancel()  # a failed handshake leaves it waiting; the others end by the abort
             await asyncio.wait([task])
 
 
