@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline.adapters.kafka.consume import KafkaConsumer
 from pipeline.adapters.kafka.produce import KafkaProducer
-from pipeline.model.errors import DependencyDown, PayloadTooLarge
+from pipeline.model.errors import ConfigurationError, DependencyDown, PayloadTooLarge
 from pipeline.model.event import user_key
 from pipeline.model.record import Incoming, Outgoing
 from tests.support.sending import eventually
@@ -148,6 +148,19 @@ async def test_a_newcomer_gets_what_was_not_done(kafka: str, topic: str) -> None
     assert sorted((one.partition, one.offset) for one in new) == [(p, o) for p in range(4) for o in (3, 4)]
     async with consuming(kafka, topic, "0") as last, consuming(kafka, topic, "1") as other:
         assert len(await both(last, other, topic, 8)) == 8
+
+
+async def test_twins_are_named(kafka: str, topic: str) -> None:
+    """Two processes of one instance put each other out for ever; both end with what to change."""
+
+    async def reading(consumer: KafkaConsumer) -> None:
+        with pytest.raises(ConfigurationError, match="give each process its own EVERPOST_INSTANCE"):
+            async with asyncio.timeout(SECONDS):
+                while True:
+                    await consumer.fetch({topic: 1}, 0.2)
+
+    async with consuming(kafka, topic) as one, consuming(kafka, topic) as twin:
+        await asyncio.gather(reading(one), reading(twin))
 
 
 async def both(one: KafkaConsumer, other: KafkaConsumer, topic: str, count: int) -> list[Incoming]:

@@ -87,10 +87,15 @@ class MemoryProfiles:
         self.by_user = {(one.tenant, one.user_id): one for one in profiles}
         self.away = False
         self.queries: list[int] = []  # users of each
+        self.asked = 0
+        self.held: asyncio.Event | None = None
 
     async def fetch(self, users: Sequence[UserKey]) -> Mapping[UserKey, Profile]:
         """One query."""
+        self.asked += 1
         await asyncio.sleep(0)
+        if self.held is not None:
+            await self.held.wait()
         if self.away:
             raise DependencyDown("away for the test")
         self.queries.append(len(users))

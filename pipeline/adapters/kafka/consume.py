@@ -22,7 +22,7 @@ _SESSION = 30_000  # ms; heartbeats are a task of this loop, and a render or a s
 _REBALANCE = 60_000  # ms; aiokafka's default is the session's length, and a longer drain is evicted
 _START = 30.0  # seconds
 _COMMIT = 10.0  # seconds
-_RESTLESS = (15, 30.0)  # assignments within seconds: two processes that take one membership from each other
+_PUT_OUT = (5, 60.0)  # times within seconds: two processes that take one membership from each other
 _DRAIN = 15.0  # seconds for what is in flight at a revoke: above one send's limit, below _REBALANCE
 
 
@@ -37,7 +37,7 @@ class KafkaConsumer:
         self._committing = asyncio.Lock()
         self._settled = asyncio.Event()  # a record was done or given back
         self._leaving = False  # partitions are being taken away: start nothing new
-        self._assignments: deque[float] = deque(maxlen=_RESTLESS[0])  # when, by the loop's clock
+        self._put_out: deque[float] = deque(maxlen=_PUT_OUT[0])  # when the group had forgotten this member
         self._log = Log(__name__)
 
     @classmethod
@@ -80,7 +80,7 @@ class KafkaConsumer:
         Raises DependencyDown, and ConfigurationError when another process has the same instance. Any
         other KafkaError is fatal for this member (a right is missing, say): end the process.
         """
-        self._check_restless()
+        self._check_twin()
         if self._leaving:
             await asyncio.sleep(wait)
             return []
@@ -136,6 +136,9 @@ class KafkaConsumer:
     async def revoked(self, partitions: Iterable[TopicPartition]) -> None:
         """Partitions are taken away: let what is in flight end, commit it, forget the rest."""
         self._leaving = True
+        # Below 0: the group has forgotten this member. Only the coordinator of the client knows.
+        if self._tracker.assigned() and self._client._coordinator.generation < 0:  # pyright: ignore[reportPrivateUsage]
+            self._put_out.append(asyncio.get_running_loop().time())
         try:
             async with asyncio.timeout(_DRAIN):
                 while self._tracker.busy():
@@ -154,15 +157,14 @@ class KafkaConsumer:
         """These partitions are ours: start over with them."""
         found = [(partition.topic, partition.partition) for partition in partitions]
         self._tracker.assign(found)
-        self._assignments.append(asyncio.get_running_loop().time())
         self._log.info("partitions.assigned", group=self._group, partitions=len(found))
 
-    def _check_restless(self) -> None:
-        """Aiokafka puts its instance into the join alone, so the broker cannot tell twins that they are two."""
-        most, seconds = _RESTLESS
-        if len(self._assignments) == most and self._assignments[-1] - self._assignments[0] < seconds:
+    def _check_twin(self) -> None:
+        """Aiokafka names its instance when it joins and never again, so a twin puts it out unnoticed."""
+        most, seconds = _PUT_OUT
+        if len(self._put_out) == most and self._put_out[-1] - self._put_out[0] < seconds:
             raise ConfigurationError(
-                f"{self._group} was assigned its partitions {most} times in {seconds:.0f} s: another process "
+                f"{self._group} was put out of its group {most} times within a minute: another process "
                 f"runs as instance {self._instance!r}; give each process its own EVERPOST_INSTANCE"
             )
 

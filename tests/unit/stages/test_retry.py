@@ -131,6 +131,19 @@ async def test_due_in_order_and_unchanged() -> None:
     assert {one.key for one in rig.kafka.read(OUT)} == {b"acme/u-1"}
 
 
+async def test_nobody_overtakes_in_a_tier() -> None:
+    """A record that is due behind one that is not waits for it: offsets and order stay as they are."""
+    rig = Rig()
+    first = rig.wait_in(TEN, "e-1")
+    second = rig.wait_in(TEN, "e-2", not_before=NOW)
+    async with rig.running():
+        await eventually(lambda: rig.consumer.busy == 2)
+        assert rig.kafka.read(OUT) == []
+        rig.clock.move(10 * SECOND)
+        await eventually(lambda: rig.committed(TEN) == 2)
+    assert [one.value for one in rig.kafka.read(OUT)] == [first.value, second.value]
+
+
 async def test_what_expired_ends_with_an_outcome() -> None:
     """Not forwarded, not dead: expired, under the number of the attempt that it never had."""
     rig = Rig()

@@ -9,6 +9,7 @@ from connectors.contract import ChannelFault, InvalidAddress, Permanent, Throttl
 from pipeline.model.delivery import Delivery
 from pipeline.model.record import Outgoing
 from pipeline.model.topics import DEAD, OUTCOMES
+from pipeline.stages.send.pause import Gate
 from pipeline.stages.send.step import rooms, run
 from tests.support.make import NOW, profile
 from tests.support.sending import (
@@ -230,6 +231,22 @@ async def test_profiles_away_pauses_and_skips_nothing() -> None:
     assert len(rig.connector.sent) == 2
 
 
+async def test_a_record_that_is_taken_away_is_not_sent() -> None:
+    """While its profile is asked for, the partition goes to another process: only that one sends."""
+    rig = Rig(ScriptedConnector(), profiles=MemoryProfiles(profile()))
+    rig.profiles.held = asyncio.Event()
+    rig.kafka.write(record(delivery(attempt=2)))
+    async with rig.running():
+        await eventually(lambda: rig.profiles.asked == 1)
+        rig.consumer.revoke()
+        rig.profiles.held.set()
+        await asyncio.sleep(0.02)
+        assert rig.connector.sent == []
+        rig.consumer.assign()
+        await eventually(lambda: rig.committed() == 1)
+    assert len(rig.connector.sent) == 1
+
+
 async def test_kafka_away_sends_nothing_twice() -> None:
     """What came of a request waits until it can be written; it is not asked for again."""
     rig = Rig(ScriptedConnector())
@@ -260,6 +277,22 @@ async def test_a_channel_fault_pauses_and_burns_nothing() -> None:
     assert len(rig.told()) == 12
     assert len(rig.connector.sent) == 18
     assert rig.consumer.most <= 4
+
+
+async def test_one_probe_at_a_time() -> None:
+    """While a gate is closed one record probes; when it leaves without an answer, the next one does."""
+    gate = Gate("apns", lambda: 0.5, first_wait=0.001)
+    gate.fault("set the key", "403", probe=False)
+    waiting = [asyncio.create_task(gate.enter(lambda: True)) for _ in range(3)]
+    done, others = await asyncio.wait(waiting, timeout=0.05)
+    assert [task.result() for task in done] == [True]
+    gate.leave()
+    done, others = await asyncio.wait(others, timeout=0.3)
+    assert [task.result() for task in done] == [True]
+    gate.passed()
+    gate.leave()
+    assert [await task for task in others] == [False]
+    assert not gate.closed
 
 
 async def test_a_faulty_channel_lets_go() -> None:
