@@ -22,6 +22,7 @@ _TYPES: Mapping[Kind, tuple[type, ...]] = {
 }
 _TENANT = re.compile(r"[a-z0-9_-]{1,64}")
 _MAX_ID = 128  # characters
+_SKEW = timedelta(days=1)  # more than any clock or mistaken time zone is off
 _MAX_TEXT = 2_000  # characters of one string variable: an SMS has 1,530, a push 4,096 bytes in all
 
 
@@ -109,6 +110,14 @@ def _times(event: Event, now: datetime) -> list[Problem]:
         at: datetime | None = getattr(event, name)
         if at is not None and at.tzinfo is None:
             found.append(Problem(field=name, message="has no time zone", fix="use datetime.now(UTC)"))
+    if not found and event.created_at > now + _SKEW:
+        found.append(
+            Problem(
+                field="created_at",
+                message=f"{event.created_at.isoformat()} is in the future",
+                fix="give the time at which it happened, in UTC",
+            )
+        )
     if not found and event.deliver_at is not None and event.deliver_at > now:
         found.append(
             Problem(

@@ -72,7 +72,8 @@ def settings(topic: Topic, replication: int) -> dict[str, str]:
         "cleanup.policy": topic.cleanup,
         # A lone broker has one copy; of three copies two must have a record before it is acknowledged.
         "min.insync.replicas": str(max(1, replication - 1)),
-        "max.message.bytes": str(2 * 1024 * 1024),  # an event of 256 KiB, as a dead letter with its headers
+        # What is made of an event (its delivery, its dead letter) must fit wherever the event did.
+        "max.message.bytes": str((1 if topic.schema == "event" else 2) * 1024 * 1024),
         "message.timestamp.type": "LogAppendTime" if topic.schema == "decision" else "CreateTime",
     }
 

@@ -32,7 +32,7 @@ def read_back(servers: str, topic: str, partitions: Sequence[int], since: dateti
     )
     try:
         consumer.assign(_starts(consumer, topic, partitions, since))
-        yield from _to_the_end(consumer, len(partitions))
+        yield from _to_the_end(consumer, set(partitions))
     finally:
         consumer.close()
 
@@ -54,8 +54,8 @@ def _starts(
             time.sleep(_AGAIN)
 
 
-def _to_the_end(consumer: Consumer, open_ends: int) -> Iterator[bytes]:
-    while open_ends:
+def _to_the_end(consumer: Consumer, unread: set[int]) -> Iterator[bytes]:
+    while unread:
         first = consumer.poll(_TIMEOUT)
         if first is None:
             raise DependencyDown(f"Kafka gave neither a record nor an end within {_TIMEOUT} s")
@@ -64,6 +64,6 @@ def _to_the_end(consumer: Consumer, open_ends: int) -> Iterator[bytes]:
             if error is None:
                 yield message.value() or b""
             elif error.code() == KafkaError._PARTITION_EOF:
-                open_ends -= 1
+                unread.discard(message.partition() or 0)  # an end that moves meanwhile is told again
             else:
                 raise DependencyDown(f"reading {message.topic()} back: {error.str()}")

@@ -84,6 +84,8 @@ def _producer_config(servers: str, transactional_id: str) -> dict[str, str | int
         "partitioner": "murmur2_random",  # aiokafka's and Java's; librdkafka's own would part a user's records
         "compression.type": "lz4",
         "linger.ms": 5,
+        # Above the topics' 2 MiB: what they accept must not be refused here, or one record stops a partition.
+        "message.max.bytes": 3 * 1024 * 1024,
         "queue.buffering.max.messages": 500_000,
         "retry.backoff.ms": 2,  # 124 ms at p99 with the default: the coordinator is still finishing the last one
         "retry.backoff.max.ms": 20,

@@ -77,6 +77,7 @@ class _Stop:
     evidence: str
 
 
+_LONGEST = 2_000  # characters of evidence: an invalid event of 1 MB could name 1 MB of wrong fields
 _Answer = str | _Stop  # the evidence of a pass, or the stop
 _Gate = Callable[[Event, Facts, datetime], _Answer]
 
@@ -186,7 +187,7 @@ def _targets(event: Event, facts: Facts) -> list[Address]:
 def _stopped(
     arrival: Arrival, facts: Facts, passed: tuple[Gate, ...], gate: str, stop: _Stop, now: datetime
 ) -> Decision:
-    gates = (*passed, Gate(gate=gate, passed=False, evidence=stop.evidence))
+    gates = (*passed, Gate(gate=gate, passed=False, evidence=stop.evidence[:_LONGEST]))
     decision = _decision(arrival, facts, stop.verdict, gates, now)
     return replace(decision, reason=stop.reason)
 
