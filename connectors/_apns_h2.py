@@ -332,7 +332,7 @@ class Pool:
         error: Exception | None = None
         try:
             self._usable.append(await self._connection())
-        except (OSError, NotSent, Untrusted) as caught:
+        except (OSError, ValueError, NotSent, Untrusted) as caught:  # ValueError: no host name at all
             error = _cause(caught, f"{self._host}:{self._port}")
         self._connecting = None
         if error is None or not self._usable:  # else the busy ones will have room again
