@@ -53,13 +53,11 @@ class Parked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """How many events of a verdict and reason were decided, and how far they are."""
+    """How many events were decided with a verdict and reason."""
 
     verdict: str
     reason: str
     events: int
-    open: int = 0  # of these, with a delivery that is not final yet
-    incomplete: int = 0  # of these, with a planned delivery that the log does not have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +78,8 @@ class Books:
     parked: tuple[Parked, ...] = ()
     heads: Mapping[Position, int] = field(default_factory=dict[Position, int])  # next offset to decide
     decided: tuple[Decided, ...] = ()
+    open: int = 0  # of the decided events, those with a delivery that is not final yet
+    incomplete: int = 0  # of the others, those that lack the row of a planned delivery
     delivered: tuple[Delivered, ...] = ()
     holes: tuple[Hole, ...] = ()
     missing_deliveries: tuple[MissingDelivery, ...] = ()  # named up to the query's limit
@@ -153,12 +153,10 @@ def balance(books: Books, ends: Mapping[Position, int]) -> Ledger:
     undecided = sum(end - heads.get(place, 0) for place, end in in_kafka.items())
     waiting = books.waiting + len(books.parked)
     held = _events(books, "held")
-    open_events = sum(d.open for d in books.decided)
-    incomplete = sum(d.incomplete for d in books.decided)
     return Ledger(
         accepted=waiting + sum(in_kafka.values()),
-        final=sum(d.events for d in books.decided) - held - open_events - incomplete,
-        in_flight=waiting + undecided + held + open_events,
+        final=sum(d.events for d in books.decided) - held - books.open - books.incomplete,
+        in_flight=waiting + undecided + held + books.open,
         delivered=_deliveries(books, "delivered", by="channel"),
         suppressed=_added(_by_reason(books, "suppressed"), _late_suppressions(books)),
         rejected=_by_reason(books, "rejected"),

@@ -34,6 +34,7 @@ from pipeline.sdk.door import Encoder, prepare
 
 _log = Log(__name__)
 _POLL = 0.1  # seconds that the poll thread waits for a report, and so that closing waits for the thread
+_SLICE = 1000  # events at once: a semaphore with 20,000 waiters takes 60 % of the time
 _CLOSING = 10.0  # seconds that closing waits for acknowledgements, unless told otherwise
 _LIBRDKAFKA = logging.getLogger("everpost.librdkafka")
 _Report = tuple["asyncio.Future[Message]", KafkaError | None, Message]
@@ -92,17 +93,19 @@ class Client:
     async def publish_many(self, events: Sequence[Event]) -> list[Receipt]:
         """Return when all are acknowledged, their receipts in the same order.
 
-        All are checked before the first is sent. When some are not acknowledged, the error is raised
-        after the others are; publish all of them again.
+        All are checked before the first is sent. Raises as `publish`; after BrokerUnavailable publish
+        all of them again: those that Kafka has are dropped as duplicates.
         """
         now = datetime.now(UTC)  # noqa: TID251  # the caller's edge: here the time comes in
-        records = [prepare(event, self._catalogue, self._encoder, now) for event in events]
-        sending = [self._send(event, record) for event, record in zip(events, records, strict=True)]
-        results = await asyncio.gather(*sending, return_exceptions=True)
-        receipts = [result for result in results if isinstance(result, Receipt)]
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        ready = [(event, prepare(event, self._catalogue, self._encoder, now)) for event in events]
+        receipts: list[Receipt] = []
+        for start in range(0, len(ready), _SLICE):
+            sending = [self._send(event, record) for event, record in ready[start : start + _SLICE]]
+            results = await asyncio.gather(*sending, return_exceptions=True)  # leave none running behind
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+                receipts.append(result)
         return receipts
 
     async def aclose(self, within: float = _CLOSING) -> None:
@@ -224,7 +227,7 @@ def _config(bootstrap_servers: str, buffer: int, timeout: float) -> Mapping[str,
         "enable.idempotence": True,  # and with it acks=all and order within a partition
         "partitioner": "murmur2_random",  # as every other client: a user's events meet in one partition
         "compression.type": "lz4",
-        "linger.ms": 5,  # so that events published together travel together
+        "linger.ms": 1,  # at 5, the default, one publish took 6.4 ms here instead of 1.9
         "delivery.timeout.ms": int(timeout * 1000),
         "message.max.bytes": 2 * LARGEST_EVENT,  # an event and its headers
         "queue.buffering.max.messages": 2 * buffer,  # never reached: `buffer` is the bound

@@ -21,6 +21,8 @@ async def books(pool: asyncpg.Pool) -> Books:
             parked=tuple(Parked(**row) for row in await c.fetch(_SQL["parked"])),
             heads={(topic, partition): head for topic, partition, head in await c.fetch(_SQL["heads"])},
             decided=tuple(Decided(**row) for row in await c.fetch(_SQL["decided"])),
+            open=await c.fetchval(_SQL["open"]),
+            incomplete=await c.fetchval(_SQL["incomplete"]),
             delivered=tuple(Delivered(**row) for row in await c.fetch(_SQL["delivered"])),
             holes=tuple(Hole(**row) for row in await c.fetch(_SQL["holes"], _NAMED)),
             missing_deliveries=tuple(

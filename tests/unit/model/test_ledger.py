@@ -15,8 +15,9 @@ BOOKS = Books(
     waiting=2,
     parked=(Parked(outbox_id="o-1", event_id="e-9", error="topic"),),
     heads={(EVENTS, 0): 10, (EVENTS, 1): 3},
+    open=1,
     decided=(
-        Decided(verdict="deliver", reason="", events=8, open=1),
+        Decided(verdict="deliver", reason="", events=8),
         Decided(verdict="suppressed", reason="opted_out", events=2),
         Decided(verdict="duplicate", reason="duplicate", events=2),
         Decided(verdict="held", reason="", events=1),
@@ -68,7 +69,8 @@ def test_a_planned_delivery_without_a_row_is_named() -> None:
     """Its event is neither final nor in flight."""
     books = Books(
         heads={(EVENTS, 0): 1},
-        decided=(Decided(verdict="deliver", reason="", events=1, incomplete=1),),
+        decided=(Decided(verdict="deliver", reason="", events=1),),
+        incomplete=1,
         missing_deliveries=(MissingDelivery(delivery_id="d-1", event_id="e-1"),),
     )
     ledger = balance(books, {(EVENTS, 0): 1})
@@ -107,10 +109,11 @@ def test_it_balances_exactly_when_no_event_was_passed_over(events: list[str]) ->
     books = Books(
         heads={(EVENTS, 0): decided_upto} if decided_upto else {},
         decided=(
-            Decided(verdict="deliver", reason="", events=known.count("final") + known.count("open"), open=known.count("open")),
+            Decided(verdict="deliver", reason="", events=known.count("final") + known.count("open")),
             Decided(verdict="held", reason="", events=known.count("held")),
         ),
-    )  # fmt: skip
+        open=known.count("open"),
+    )
     overtaken = known.count("lost") + known.count("undecided")
     ledger = balance(books, {(EVENTS, 0): len(events)})
     assert ledger.accepted == len(events)

@@ -27,7 +27,8 @@ create table everpost.address (
     -- an inactive address says why and since when
     check (active = (deactivated_reason is null) and active = (deactivated_at is null))
 );
-create index address_of_user on everpost.address (tenant, user_id) where active;
+-- In the order of the lookup, so that it sorts nothing.
+create index address_of_user on everpost.address (tenant, user_id, registered_at, address_id) where active;
 
 create table everpost.preference (
     tenant text not null,

@@ -13,18 +13,25 @@ select source_topic, source_partition, max(source_offset) + 1
 from everpost.decision_log group by 1, 2
 
 -- name: decided
--- Events by verdict and reason; of those to deliver, which are still open, and which lack a delivery.
-select d.verdict, d.reason, count(*) as events,
-       count(*) filter (where p.missing = 0 and p.open > 0) as open,
-       count(*) filter (where p.missing > 0) as incomplete
+-- Events by verdict and reason.
+select verdict, reason, count(*) as events from everpost.decision_log group by verdict, reason
+
+-- name: open
+-- Events with a delivery that is not final; a partial index holds just these.
+select count(distinct (planned_topic, planned_partition, planned_offset))
+from everpost.delivery_log where state in ('planned', 'in_flight') and planned_topic is not null
+
+-- name: incomplete
+-- Events that lack the row of a planned delivery, and have none that is open.
+select count(distinct (d.source_topic, d.source_partition, d.source_offset))
 from everpost.decision_log d
-cross join lateral (
-    select count(*) filter (where l.delivery_id is null) as missing,
-           count(*) filter (where l.state in ('planned', 'in_flight')) as open
-    from jsonb_array_elements(d.deliveries) planned
-    left join everpost.delivery_log l on l.delivery_id = planned ->> 'delivery_id'
-) p
-group by d.verdict, d.reason
+cross join lateral jsonb_array_elements(d.deliveries) planned
+where not exists (select from everpost.delivery_log l where l.delivery_id = planned ->> 'delivery_id')
+  and not exists (
+    select from everpost.delivery_log l
+    where l.state in ('planned', 'in_flight') and l.planned_topic = d.source_topic
+      and l.planned_partition = d.source_partition and l.planned_offset = d.source_offset
+  )
 
 -- name: missing_deliveries
 -- Deliveries that a decision planned and that have no row.
@@ -59,7 +66,9 @@ limit $1
 
 -- name: repeats
 -- Attempts beyond the first with the same number.
-select count(*) - count(distinct (delivery_id, attempt)) from everpost.attempt_log
+select coalesce(sum(times - 1), 0)::bigint from (
+    select count(*) as times from everpost.attempt_log group by delivery_id, attempt having count(*) > 1
+) repeated
 
 -- name: duplicates
 -- The latest events that were duplicates.
