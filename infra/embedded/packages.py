@@ -56,5 +56,7 @@ def run(argv: Sequence[str], user: User | None = None) -> None:
         raise ConfigurationError(
             f"{argv[0]} has not ended within {TOOL} s: is the disk very slow?"
         ) from error
+    except OSError as error:
+        raise ConfigurationError(f"{argv[0]} cannot be run: {error}") from error
     if done.returncode != 0:
         raise ConfigurationError(f"{argv[0]} failed: {(done.stderr or done.stdout).strip()}")

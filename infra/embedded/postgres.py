@@ -2,8 +2,8 @@
 
 That package's own server management is not used: it leaves the server running when its users are gone.
 PostgreSQL refuses to run as root. Started by root, it runs as user `postgres` or else `nobody`, who must
-be able to reach the data directory; binaries that this user cannot reach (an environment below /root,
-say) are copied beside the jars first.
+be able to reach the data directory; binaries that this user cannot reach (an environment in root's own
+directory, say) are copied beside the jars first.
 """
 
 import os

@@ -16,6 +16,8 @@ from typing import IO, Any
 
 import psutil
 
+from pipeline.model.errors import ConfigurationError
+
 FILE = "state.json"
 LOCK = "up.lock"
 
@@ -60,11 +62,19 @@ def me() -> Process:
 
 
 def claim(home: Path) -> IO[str] | None:
-    """Become the one that runs the home's stack until the file is closed; None when another is."""
-    if not home.exists():
-        home.mkdir(parents=True)
-        home.chmod(0o711)  # the user that PostgreSQL runs as goes through; data and logs are closed to others
-    file = (home / LOCK).open("w")
+    """Become the one that runs the home's stack until the file is closed; None when another is.
+
+    Raises ConfigurationError when nothing can be written there.
+    """
+    try:
+        if not home.exists():
+            home.mkdir(parents=True)
+            home.chmod(0o711)  # PostgreSQL's user goes through; data and logs are closed to others
+        file = (home / LOCK).open("w")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{home} cannot be written ({error.strerror}): set EVERPOST_HOME to a directory of your own"
+        ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

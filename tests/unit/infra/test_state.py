@@ -5,7 +5,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from infra.embedded import state
+from pipeline.model.errors import ConfigurationError
 from tests.support import services
 
 
@@ -45,6 +48,13 @@ def test_one_runs_a_home(tmp_path: Path) -> None:
     second = state.claim(tmp_path / "home")
     assert second is not None
     second.close()
+
+
+def test_home_that_cannot_be_written(tmp_path: Path) -> None:
+    """A home that cannot be written is named, with what to set instead."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=r"cannot be written .*: set EVERPOST_HOME"):
+        state.claim(tmp_path / "file" / "home")
 
 
 def test_process_is_told_from_its_successor() -> None:
