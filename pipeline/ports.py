@@ -20,7 +20,7 @@ from pipeline.model.template import Template, Unrenderable
 
 UserKey = tuple[str, str]  # (tenant, user_id)
 Record = Event | Decision | Delivery | Outcome | Engagement
-R = TypeVar("R", Event, Decision, Delivery, Outcome, Engagement)
+R = TypeVar("R", bound=Record)
 
 
 class Codec(Protocol):

@@ -1,5 +1,6 @@
 """The wire format: what goes in comes out, and damage is named."""
 
+import contextlib
 from datetime import UTC, datetime
 
 import pytest
@@ -75,17 +76,16 @@ def test_every_record_survives_the_wire(record: Record) -> None:
 
 
 @given(
-    places=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=6), cut=st.integers(0, 400)
+    places=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=6),
+    cut=st.integers(0, 400),
 )
 def test_damaged_bytes_are_unreadable_and_nothing_else(places: list[tuple[int, int]], cut: int) -> None:
     """Whatever happens to the bytes, the reader gives an event or says Unreadable."""
     damaged = bytearray(WIRE.encode(event()))
     for place, byte in places:
         damaged[place % len(damaged)] = byte
-    try:
+    with contextlib.suppress(Unreadable):
         assert isinstance(WIRE.decode(Event, bytes(damaged[: cut or None])), Event)
-    except Unreadable as error:
-        assert str(error)
 
 
 @pytest.mark.parametrize(
