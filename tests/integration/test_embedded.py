@@ -201,6 +201,18 @@ def test_offline_start_then_interrupt(place: Path) -> None:
         assert len(processes) >= 6  # three leashes, broker, database, stage
 
 
+def test_interrupt_while_starting(home: Path) -> None:
+    """Ctrl-C in the middle of a first start ends it, and leaves no process behind."""
+    argv = [sys.executable, str(UP), str(home / "home"), str(services.cache())]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+        processes = services.until(lambda: family(process.pid))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert process.stdout is not None
+        assert process.stdout.read() == b""
+    services.until(lambda: ended(processes))
+
+
 def test_crash_leaves_nothing_and_loses_nothing(place: Path) -> None:
     """After kill -9 of the process that runs the stack all others end too; the next start has data and ports."""
     with other_process(place) as (process, facts):
