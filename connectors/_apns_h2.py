@@ -1,7 +1,7 @@
 """HTTP/2 connections for APNs: aioapns' protocol with its event handling replaced.
 
 aioapns 4.0 matches answers by a header, never acknowledges flow control, breaks the connection on a
-late answer and closes it on GOAWAY: it hangs, stalls and repeats (measured, each one a test here).
+late answer and closes it on GOAWAY: it hangs, stalls and repeats (tests/contract/test_apns_h2.py holds each case).
 This layer keeps its connection set-up, write and idle timer, and holds these rules:
 
 - An answer belongs to its stream, and every stream leaves the table exactly once.
@@ -14,9 +14,7 @@ It leans on private names of aioapns 4.0 and h2 4.4: both are pinned.
 """
 
 import asyncio
-import ssl
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -29,8 +27,6 @@ from h2.exceptions import NoAvailableStreamIDError, ProtocolError
 from hyperframe.frame import Frame, GoAwayFrame
 
 MAX_BODY = 4096  # bytes; a connection without window for it counts as busy
-_ROUNDS = 3  # how often a stream may be declared unprocessed before the caller hears of it
-_SHUTDOWN = 1.0  # seconds for the TLS goodbye; asyncio's own 30 would hold `aclose`
 
 # The headers are ours, lower case and in order; to let h2 check them takes 60 of 260 µs a message.
 _UNCHECKED = H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False)
@@ -45,10 +41,6 @@ class NotSent(Exception):
 
 class Unprocessed(NotSent):
     """The server declares that it did not process the stream, so it may be written again."""
-
-
-class Untrusted(Exception):
-    """The other side is not what it should be: certificate refused, or no HTTP/2."""
 
 
 class Lost(Exception):
@@ -155,9 +147,9 @@ class Connection(APNsTLSClientProtocol):
             self.inactivity_timer.cancel()
         self.draining = True
         for stream in self._streams.values():
-            _settle(stream.answer, Lost(f"the connection closed before the answer: {exc or 'end of stream'}"))
+            settle(stream.answer, Lost(f"the connection closed before the answer: {exc or 'end of stream'}"))
         self._streams.clear()
-        _settle(self.closed, None)
+        settle(self.closed, None)
         self._changed(self)
 
     def abort(self) -> None:
@@ -199,7 +191,7 @@ class Connection(APNsTLSClientProtocol):
                     self._finish(number, Unprocessed("GOAWAY"))
                 self.retire()
             case events.RemoteSettingsChanged():
-                _settle(self.ready, None)
+                settle(self.ready, None)
                 self._changed(self)
             case events.WindowUpdated():
                 self._changed(self)
@@ -210,7 +202,7 @@ class Connection(APNsTLSClientProtocol):
         stream = self._streams.pop(number, None)
         if stream is None:
             return
-        _settle(stream.answer, error or Answer(status=stream.status, body=bytes(stream.body)))
+        settle(stream.answer, error or Answer(status=stream.status, body=bytes(stream.body)))
         self._changed(self)
         self._close_when_done()
 
@@ -227,164 +219,7 @@ class Connection(APNsTLSClientProtocol):
             self.close()
 
 
-class Pool:
-    """At most `connections` connections to one server, opened when those at hand are busy.
-
-    `seconds` limit one request, waiting and connecting included. Nobody sleeps and nobody polls: who
-    finds no room stands in line, and every change wakes as many as there is room for.
-    """
-
-    def __init__(
-        self, *, host: str, port: int, tls: ssl.SSLContext, connections: int, seconds: float
-    ) -> None:
-        self._host = host
-        self._port = port
-        self._tls = tls
-        self._most = connections
-        self._seconds = seconds
-        self._usable: list[Connection] = []
-        self._open: set[Connection] = set()  # with those that drain
-        self._line: deque[asyncio.Future[Exception | None]] = deque()
-        self._connecting: asyncio.Task[None] | None = None
-        self._closing = False
-
-    async def post(self, headers: Headers, body: bytes) -> Answer:
-        """One request. Raises NotSent, Untrusted and Lost."""
-        connection: Connection | None = None
-        written = 0.0
-        try:
-            async with asyncio.timeout(self._seconds):
-                for _ in range(_ROUNDS):
-                    connection = None
-                    connection = await self._free()
-                    written = connection.loop.time()
-                    try:
-                        return await connection.post(headers, body)
-                    except Unprocessed:
-                        continue
-        except TimeoutError:
-            if connection is None:
-                raise NotSent(f"no stream to {self._host} was free within {self._seconds:g} s") from None
-            if connection.heard < written:
-                connection.retire()  # not a byte since: the line may be dead without a word
-            raise Lost(f"no answer within {self._seconds:g} s") from None
-        raise NotSent(f"the server left the request unprocessed {_ROUNDS} times")
-
-    async def aclose(self) -> None:
-        """Let what is in flight come to its end, then close every connection."""
-        self._closing = True
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.wait([self._connecting])
-        self._wake(len(self._line))
-        for connection in list(self._open):
-            connection.retire()
-        for connection in await _unclosed(self._open, self._seconds + _SHUTDOWN):
-            connection.abort()
-        await _unclosed(self._open, _SHUTDOWN)
-
-    async def _free(self) -> Connection:
-        """A connection with room at this moment: write before the next await."""
-        waited = False
-        while True:
-            if self._closing:
-                raise NotSent("the connector is closing")
-            if waited or not self._line:  # who comes later stands behind
-                for connection in self._usable:
-                    if connection.room:
-                        return connection
-            if self._connecting is None and len(self._usable) < self._most:
-                self._connecting = asyncio.create_task(self._connect())
-            await self._wait(first=waited)
-            waited = True
-
-    async def _wait(self, *, first: bool) -> None:
-        """Until something has changed. Raises what `_wake` was given."""
-        place: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-        (self._line.appendleft if first else self._line.append)(place)
-        try:
-            error = await place
-        except asyncio.CancelledError:
-            if place in self._line:
-                self._line.remove(place)
-            else:
-                self._wake(1)  # its turn had come: pass it on
-            raise
-        if error is not None:
-            raise error
-
-    def _wake(self, count: int, error: Exception | None = None) -> None:
-        for _ in range(min(count, len(self._line))):
-            _settle(self._line.popleft(), error)
-
-    def _changed(self, connection: Connection) -> None:
-        if connection.closed.done():
-            self._open.discard(connection)
-        if connection not in self._usable:
-            return
-        if connection.draining:
-            self._usable.remove(connection)
-            self._wake(len(self._line))  # one of them opens another
-        else:
-            self._wake(connection.room)
-
-    async def _connect(self) -> None:
-        error: Exception | None = None
-        try:
-            self._usable.append(await self._connection())
-        except (OSError, ValueError, NotSent, Untrusted) as caught:  # ValueError: no host name at all
-            error = _cause(caught, f"{self._host}:{self._port}")
-        self._connecting = None
-        if error is None or not self._usable:  # else the busy ones will have room again
-            self._wake(len(self._line), error)
-
-    async def _connection(self) -> Connection:
-        """A new connection that has the server's SETTINGS: before, nobody knows how many streams it allows."""
-        async with asyncio.timeout(self._seconds):
-            transport, connection = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(self._changed),
-                self._host,
-                self._port,
-                ssl=self._tls,
-                ssl_shutdown_timeout=_SHUTDOWN,
-            )
-            self._open.add(connection)
-            try:
-                await _prove(connection, transport)
-            except (asyncio.CancelledError, NotSent, Untrusted):
-                connection.abort()
-                raise
-        return connection
-
-
-async def _prove(connection: Connection, transport: asyncio.Transport) -> None:
-    """Wait until the connection can be used. Raises Untrusted and NotSent."""
-    if transport.get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
-        raise Untrusted("it does not speak HTTP/2")
-    await asyncio.wait([connection.ready, connection.closed], return_when=asyncio.FIRST_COMPLETED)
-    if connection.closed.done() or connection.draining:
-        raise NotSent("it closed the connection at once")
-
-
-def _cause(error: Exception, where: str) -> NotSent | Untrusted:
-    """What a failed connect means for those who waited for it."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return Untrusted(f"{where}: its certificate is not trusted ({error.verify_message})")
-    if isinstance(error, Untrusted):
-        return Untrusted(f"{where}: {error}")
-    return NotSent(f"cannot connect to {where}: {error or type(error).__name__}")
-
-
-async def _unclosed(connections: Iterable[Connection], seconds: float) -> list[Connection]:
-    """Wait until all are closed; those that are not after `seconds`."""
-    closed = {connection.closed: connection for connection in connections}
-    if not closed:
-        return []
-    _, pending = await asyncio.wait(closed, timeout=seconds)
-    return [closed[one] for one in pending]
-
-
-def _settle(waiting: asyncio.Future[T], value: T) -> None:
+def settle(waiting: asyncio.Future[T], value: T) -> None:
     """Give a future its value unless it has one, or nobody waits any more."""
     if not waiting.done():
         waiting.set_result(value)

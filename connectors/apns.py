@@ -20,7 +20,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from connectors._apns_h2 import MAX_BODY, Answer, Headers, Lost, NotSent, Pool, Untrusted
+from connectors._apns_h2 import MAX_BODY, Answer, Headers, Lost, NotSent
+from connectors._apns_pool import Pool, Untrusted
 from connectors._options import Options
 from connectors.contract import (
     Accepted,

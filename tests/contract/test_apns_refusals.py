@@ -10,7 +10,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from connectors._apns_h2 import Pool
+from connectors._apns_pool import Pool
 from connectors.sandbox.apns import KEY_ID, TEAM_ID, TOPIC
 from tests.contract.rigs import RIGS, Bench, bench, delivery_id
 
