@@ -87,6 +87,11 @@ class KafkaConsumer:
         try:
             return await self._fetch(rooms, wait)
         except KafkaError as error:
+            if "UnknownError" in str(error):  # so aiokafka calls FENCED_INSTANCE_ID, which it does not know
+                self._was_put_out()
+                raise DependencyDown(
+                    f"the group of {self._group} refuses instance {self._instance!r}"
+                ) from error
             if error.retriable:
                 raise DependencyDown(f"Kafka does not answer {self._group}: {error!r}") from error
             raise
@@ -137,8 +142,9 @@ class KafkaConsumer:
         """Partitions are taken away: let what is in flight end, commit it, forget the rest."""
         self._leaving = True
         # Below 0: the group has forgotten this member. Only the coordinator of the client knows.
-        if self._tracker.assigned() and self._client._coordinator.generation < 0:  # pyright: ignore[reportPrivateUsage]
-            self._put_out.append(asyncio.get_running_loop().time())
+        generation = getattr(self._client._coordinator, "generation", 0)  # pyright: ignore[reportPrivateUsage]
+        if self._tracker.assigned() and generation < 0:
+            self._was_put_out()
         try:
             async with asyncio.timeout(_DRAIN):
                 while self._tracker.busy():
@@ -158,6 +164,9 @@ class KafkaConsumer:
         found = [(partition.topic, partition.partition) for partition in partitions]
         self._tracker.assign(found)
         self._log.info("partitions.assigned", group=self._group, partitions=len(found))
+
+    def _was_put_out(self) -> None:
+        self._put_out.append(asyncio.get_running_loop().time())
 
     def _check_twin(self) -> None:
         """Aiokafka names its instance when it joins and never again, so a twin puts it out unnoticed."""
