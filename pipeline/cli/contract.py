@@ -1,14 +1,21 @@
 """`everpost topics` and `everpost schemas`: what the topics and the registry hold, against our tables."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from rich.markup import escape
 
 from pipeline import settings
 from pipeline.adapters.kafka.admin import apply, check
+from pipeline.adapters.wire import release as contract
+from pipeline.adapters.wire.ids import releases
+from pipeline.adapters.wire.registry import COMPATIBILITY, Registered, connect, register_all
 from pipeline.cli.show import answer, say
+from pipeline.model.errors import ConfigurationError
 from pipeline.model.topics import table
+from pipeline.settings import Settings
 
 AsJson = Annotated[bool, Parameter(help="print one JSON object on the last line")]
 
@@ -55,3 +62,99 @@ def topics(
                 for line in drift or ("all topics are as the table says",):
                     say(line)
             return 1 if drift else 0
+
+
+def schemas(
+    do: Annotated[
+        Literal["list", "check", "release", "register"],
+        Parameter(help="what to do"),
+    ] = "list",
+    /,
+    *,
+    json: AsJson = False,
+) -> int:
+    """List the released schemas, check a change, release it, or register all with SCHEMA_REGISTRY_URL.
+
+    `check` and `release` need no server and hold a changed schemas/*.avsc against every earlier version,
+    both ways. `register` is a step of deployment, before the services start; again is harmless. Exit
+    code 1 when `check` finds something.
+    """
+    match do:
+        case "list":
+            return _list(json)
+        case "check":
+            return _check(json)
+        case "release":
+            return _release(json)
+        case "register":
+            return _register(settings.load(), json)
+
+
+def _list(json: bool) -> int:
+    known = releases()
+    if json:
+        answer([asdict(release) for release in known])
+    else:
+        for release in known:
+            say(f"{release.id:>4}  {release.label:<16}{release.file:<32}{release.fingerprint[:16]}")
+    return 0
+
+
+def _check(json: bool) -> int:
+    wrong = contract.check()
+    if json:
+        answer({"problems": wrong})
+    else:
+        for line in wrong or ("every schema is as it was released",):
+            say(escape(line))
+    return 1 if wrong else 0
+
+
+def _release(json: bool) -> int:
+    new = contract.release()
+    if json:
+        answer([asdict(release) for release in new])
+    else:
+        for release in new:
+            say(
+                f"{release.label} released with id {release.id}: commit schemas/{release.file} and schemas/ids.json"
+            )
+        if not new:
+            say("nothing has changed since the last release")
+    return 0
+
+
+def _register(current: Settings, json: bool) -> int:
+    if current.schema_registry_url is None:
+        raise ConfigurationError(
+            "SCHEMA_REGISTRY_URL is not set. Without a registry nothing needs to be registered: "
+            "ids come from schemas/ids.json"
+        )
+    done = register_all(connect(current.schema_registry_url), table(current.partitions))
+    other = _other_ids(done)
+    if json:
+        answer({"registered": [asdict(each) for each in done], "same_ids": not other})
+        return 0
+    subjects = len({each.subject for each in done})
+    say(f"{len(done)} schemas under {subjects} subjects, {COMPATIBILITY}")
+    if not other:
+        say("the ids are those of schemas/ids.json")
+        return 0
+    for line in other:
+        say(f"  {line}")
+    say(
+        "The registry counts otherwise than schemas/ids.json. That is well when everything that reads and writes "
+        "has SCHEMA_REGISTRY_URL set. Records that were written without it carry the ids of the lock file and "
+        "cannot be read with the registry's: begin with empty topics, or with a registry of everpost's own."
+    )
+    return 0
+
+
+def _other_ids(done: Sequence[Registered]) -> list[str]:
+    """A sentence for each release whose id is not the lock file's."""
+    found = {
+        f"{each.release.label} has id {each.id} in the registry, {each.release.id} in schemas/ids.json": None
+        for each in done
+        if each.id != each.release.id
+    }
+    return list(found)

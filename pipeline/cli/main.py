@@ -42,7 +42,9 @@ for _command in (
 def main() -> None:
     """Entry point: run the command, and tell an error in one line with what to do next."""
     # librdkafka tells of every try while a broker starts; what matters comes back as an error.
-    logging.getLogger("everpost.librdkafka").setLevel(logging.CRITICAL)
+    # So does asyncpg's pool, with a traceback for every connection that it can't make yet.
+    for name in ("everpost.librdkafka", "asyncpg"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         for name in list(app):
             app[name]  # imports it: the list of commands shows the first line of each

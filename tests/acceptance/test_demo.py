@@ -58,9 +58,15 @@ def test_a_day_of_flights_is_delivered_and_accounted_for(home: Path) -> None:
 
 
 @pytest.mark.faults
-def test_killed_processes_cost_nothing(home: Path) -> None:
-    """`kill -9` of router, relay and every sender in the middle of the day: balanced all the same."""
-    victims = ("route", "relay", *(f"send-{channel}" for channel in CHANNELS))
+@pytest.mark.parametrize(
+    "victims",
+    [
+        ("route", "relay", *(f"send-{channel}" for channel in CHANNELS)),
+        ("account", "retry", "postgres", "kafka"),
+    ],
+)
+def test_killed_processes_cost_nothing(home: Path, victims: tuple[str, ...]) -> None:
+    """`kill -9` of any of them in the middle of the day: the demo ends balanced all the same."""
     with demo(home, "--seconds", "15", "--per-flight", "1") as process:
         received = home / "demo" / "providers" / "received.jsonl"
         services.until(lambda: received.exists() and received.stat().st_size > 50_000, 120, 0.1)

@@ -62,5 +62,8 @@ def translated() -> Generator[None]:
         if "clos" in str(error) or "terminated" in str(error):
             raise DependencyDown(f"PostgreSQL: {error}") from error
         raise
+    except asyncpg.InternalClientError as error:
+        # Rolling back on a connection whose server was killed under a statement: "cannot switch to state".
+        raise DependencyDown(f"PostgreSQL: the connection broke off: {error}") from error
     except (OSError, TimeoutError) as error:
         raise DependencyDown(f"PostgreSQL does not answer: {error or type(error).__name__}") from error

@@ -1,8 +1,9 @@
 """Publishes the day, sped up, through both doors."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import asyncpg
 
@@ -11,10 +12,14 @@ from infra.demo.plan import Step
 from pipeline.adapters.postgres.pool import transaction
 from pipeline.adapters.wire.codec import Wire
 from pipeline.model.catalogue import Catalogue
+from pipeline.model.errors import DependencyDown
 from pipeline.model.event import Event
 from pipeline.sdk import Client, new_event, outbox
 
 _TICK = 0.1  # seconds between two groups of events
+_AWAY = 1.0  # seconds between two tries while Kafka or Postgres is away
+_TRIES = 60
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +38,14 @@ class Accepted:
 
     events: int = 0  # every call that returned
     absorbed: int = 0  # of these: repeats that met their first still waiting in the outbox
+    repeated: int = 0  # offered again after an error, so they may stand there more than once
 
     def __add__(self, other: "Accepted") -> "Accepted":
-        return Accepted(events=self.events + other.events, absorbed=self.absorbed + other.absorbed)
+        return Accepted(
+            events=self.events + other.events,
+            absorbed=self.absorbed + other.absorbed,
+            repeated=self.repeated + other.repeated,
+        )
 
 
 async def publish(
@@ -50,14 +60,31 @@ async def publish(
         due = [step for step in queue if step.at <= part]
         queue = queue[len(due) :]
         made = [(step, _event(step, doors.catalogue, events)) for step in due]
-        _, absorbed = await asyncio.gather(
-            doors.client.publish_many([event for step, event in made if step.door == "publish"]),
-            _enqueue([event for step, event in made if step.door == "outbox"], doors),
+        direct = [event for step, event in made if step.door == "publish"]
+        queued = [event for step, event in made if step.door == "outbox"]
+        (_, again), (absorbed, more) = await asyncio.gather(
+            _persist(lambda direct=direct: doors.client.publish_many(direct)),
+            _persist(lambda queued=queued: _enqueue(queued, doors)),
         )
-        accepted += Accepted(events=len(due), absorbed=absorbed)
+        accepted += Accepted(
+            events=len(due), absorbed=absorbed, repeated=again * len(direct) + more * len(queued)
+        )
         tell(accepted)
         await asyncio.sleep(_TICK)
     return accepted
+
+
+async def _persist(call: Callable[[], Awaitable[T]]) -> tuple[T, int]:
+    """Call again while Kafka or Postgres is away, as a service would: the ids make it harmless.
+
+    Gives the answer and how often it was called again.
+    """
+    for again in range(_TRIES):
+        try:
+            return await call(), again
+        except DependencyDown:
+            await asyncio.sleep(_AWAY)
+    return await call(), _TRIES
 
 
 def _event(step: Step, catalogue: Catalogue, made: dict[str, Event]) -> Event:

@@ -153,9 +153,13 @@ async def _settled(scene: Scene, accepted: Accepted, door: Control, show: Show) 
     """Wait until nothing is in flight, twice in a row, or for two minutes; the last ledger."""
     deadline, quiet = time.monotonic() + _SETTLE, 0
     while True:
-        ledger = await close_books(scene.settings)
+        ledger = await _books(scene.settings)
+        if ledger is None and time.monotonic() < deadline:
+            await asyncio.sleep(_LOOK)
+            continue
+        ledger = ledger or await close_books(scene.settings)  # its error, when the deadline has passed
         show.update(accepted, await door.accepted(), ledger)
-        complete = ledger.accepted + accepted.absorbed == accepted.events and ledger.balanced
+        complete = ledger.accepted + accepted.absorbed >= accepted.events and ledger.balanced
         quiet = quiet + 1 if complete and ledger.in_flight == 0 else 0
         if quiet >= _QUIET or time.monotonic() > deadline:
             return ledger
