@@ -2,6 +2,7 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from pipeline.adapters.kafka.consume import KafkaConsumer
@@ -64,6 +65,42 @@ async def account(dsn: str, kafka: str, group: str) -> None:
             await asyncio.wait_for(task, DEADLINE)
             await consumer.aclose()
             await producer.aclose()
+
+
+async def test_lost_connections_lose_no_record(postgres: str, kafka: str) -> None:
+    """PostgreSQL cuts every connection again and again while the stage works: the rows are all there."""
+    create_topics(kafka)
+    producer = await KafkaProducer.open(kafka, client_id="test-account-feed")
+    await producer.send_all(records())
+    await producer.aclose()
+    cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity where pid <> pg_backend_pid() and datname = $1"
+    async with migrated(postgres):
+        own = await asyncpg.connect(postgres)
+    working = asyncio.create_task(account(postgres, kafka, "test-account-cut"))
+    try:
+        await eventually(lambda: own.fetchval("select count(*) from everpost.decision_log"))
+        cuts = 0
+        while not working.done():
+            cuts += await own.fetchval(cut, await own.fetchval("select current_database()"))
+            await asyncio.wait({working}, timeout=0.3)
+    finally:
+        await own.close()
+    await working
+    assert cuts > 0
+    async with migrated(postgres) as pool:
+        tables = await dump(pool, "decision_log", "delivery_log", "attempt_log")
+    mine = {
+        name: [row for row in rows if row.get("tenant", TENANT) == TENANT] for name, rows in tables.items()
+    }
+    assert len(mine["decision_log"]) == 50
+    assert {row["state"] for row in mine["delivery_log"]} == {"delivered"}
+    assert (
+        len(
+            {row["delivery_id"] for row in mine["attempt_log"]}
+            & {row["delivery_id"] for row in mine["delivery_log"]}
+        )
+        == 100
+    )
 
 
 async def test_records_become_rows_and_again_the_same_rows(postgres: str, kafka: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 
 from pipeline.adapters.postgres.migrate import migrate
-from pipeline.adapters.postgres.pool import connect, session
+from pipeline.adapters.postgres.pool import close, connect, session
 
 
 @asynccontextmanager
@@ -19,7 +19,7 @@ async def migrated(dsn: str) -> AsyncGenerator[asyncpg.Pool]:
             await migrate(connection)
         yield pool
     finally:
-        await pool.close()
+        await close(pool)
 
 
 async def dump(pool: asyncpg.Pool, *tables: str) -> dict[str, Sequence[dict[str, Any]]]:

@@ -65,7 +65,11 @@ def lag(servers: str, group: str, topics: Sequence[str]) -> int:
         known = consumer.list_topics(timeout=_ANSWER).topics
         places = [TopicPartition(topic, number) for topic in topics for number in known[topic].partitions]
         left = 0
-        for place in consumer.committed(places, _ANSWER):
+        try:
+            committed = consumer.committed(places, _ANSWER)
+        except KafkaException:  # a new group's coordinator takes a moment: nothing is known yet
+            return len(places)
+        for place in committed:
             _, end = consumer.get_watermark_offsets(place, _ANSWER)
             left += end - max(place.offset, 0)
         return left

@@ -1,5 +1,6 @@
 """Connections to PostgreSQL, with a limit on everything that could wait."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -35,6 +36,15 @@ async def connect(dsn: str, *, size: int = 10) -> asyncpg.Pool:
         return await asyncpg.create_pool(
             dsn, min_size=1, max_size=size, timeout=CONNECT, command_timeout=COMMAND, server_settings=_SERVER
         )
+
+
+async def close(pool: asyncpg.Pool) -> None:
+    """Close, waiting at most CONNECT seconds for connections in use; asyncpg's own close waits for ever."""
+    try:
+        async with asyncio.timeout(CONNECT):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
 
 
 @asynccontextmanager

@@ -1,11 +1,12 @@
 """One batch of the account stage, as numbered steps.
 
     1 fetch    decisions and outcomes
-    2 dead     what nobody can read goes to notification.dead, acknowledged
-    3 write    the log, in one Postgres transaction
+    2 write    the log, in one Postgres transaction
+    3 dead     what nobody can read goes to notification.dead, acknowledged
     4 commit   the offsets
 
-A crash before 4 brings the batch again: the log is idempotent, so it changes nothing.
+A crash before 4 brings the batch again: the log is idempotent, so it changes nothing. 3 comes after 2,
+or an outage of Postgres would write a dead letter again with every try.
 """
 
 import asyncio
@@ -29,10 +30,10 @@ _PAUSE = 1.0  # seconds before the next try when Postgres or Kafka is away
 async def step(batch: Sequence[Incoming], codec: Codec, log: NotificationLog, producer: Producer) -> None:
     """Make a batch durable. Raises DependencyDown: the same batch again is harmless."""
     found = read(batch, codec)
+    await log.write(found.decisions, found.outcomes)
     if found.dead:
         await producer.send_all(found.dead)
         _log.error("record.rejected", count=len(found.dead))
-    await log.write(found.decisions, found.outcomes)
     _meter.add("messaging.client.consumed.messages", len(found.decisions), destination=DECISIONS)
     _meter.add("messaging.client.consumed.messages", len(found.outcomes), destination=OUTCOMES)
 
