@@ -70,8 +70,14 @@ def rooms(channel: Channel, in_flight: int, busy: int) -> dict[str, int]:
 
 
 async def run(sender: Sender, stop: asyncio.Event) -> None:
-    """Send until `stop` is set, then let go within ten seconds."""
-    await _Loop(sender, stop).run()
+    """Send until `stop` is set, then let go within ten seconds.
+
+    Raises what ends the process: ConfigurationError, or an error of Kafka's client that no wait mends.
+    """
+    try:
+        await _Loop(sender, stop).run()
+    except ExceptionGroup as group:  # one task failed and the others were cancelled: there is one cause
+        raise group.exceptions[0] from group
 
 
 class _Loop:

@@ -7,9 +7,9 @@ import pytest
 
 from connectors.contract import ChannelFault, InvalidAddress, Permanent, Throttled, Transient, Uncertain
 from pipeline.model.delivery import Delivery
-from pipeline.model.record import Outgoing
+from pipeline.model.errors import ConfigurationError
+from pipeline.model.record import Incoming, Outgoing
 from pipeline.model.topics import DEAD, OUTCOMES
-from pipeline.stages.send.pause import Gate
 from pipeline.stages.send.step import rooms, run
 from tests.support.make import NOW, profile
 from tests.support.sending import (
@@ -279,22 +279,6 @@ async def test_a_channel_fault_pauses_and_burns_nothing() -> None:
     assert rig.consumer.most <= 4
 
 
-async def test_one_probe_at_a_time() -> None:
-    """While a gate is closed one record probes; when it leaves without an answer, the next one does."""
-    gate = Gate("apns", lambda: 0.5, first_wait=0.001)
-    gate.fault("set the key", "403", probe=False)
-    waiting = [asyncio.create_task(gate.enter(lambda: True)) for _ in range(3)]
-    done, others = await asyncio.wait(waiting, timeout=0.05)
-    assert [task.result() for task in done] == [True]
-    gate.leave()
-    done, others = await asyncio.wait(others, timeout=0.3)
-    assert [task.result() for task in done] == [True]
-    gate.passed()
-    gate.leave()
-    assert [await task for task in others] == [False]
-    assert not gate.closed
-
-
 async def test_a_faulty_channel_lets_go() -> None:
     """A revoke and SIGTERM end the wait at the gate undone; after a new assignment one record probes again."""
     fault = ChannelFault(reason="set the key")
@@ -357,6 +341,18 @@ async def test_a_bug_in_a_connector_stops_nobody_else() -> None:
     async with rig.running():
         await eventually(lambda: rig.committed() == 2)
     assert sorted(told.outcome for told in rig.told()) == ["delivered", "uncertain"]
+
+
+async def test_what_no_wait_mends_ends_the_process() -> None:
+    """An error of the consumer that is no outage comes out of the stage as it is."""
+    rig = Rig(ScriptedConnector())
+
+    async def refuse(rooms: object, wait: float) -> list[Incoming]:
+        raise ConfigurationError("give each process its own EVERPOST_INSTANCE")
+
+    rig.consumer.fetch = refuse
+    with pytest.raises(ConfigurationError, match="EVERPOST_INSTANCE"):
+        await run(rig.sender(), asyncio.Event())
 
 
 async def test_urgent_goes_first_and_keeps_its_share() -> None:
