@@ -14,7 +14,7 @@ from pipeline import settings
 from pipeline.cli.show import answer, say
 from pipeline.cli.stages import bootstrap as make_ready
 from pipeline.cli.stages import configured, start_providers, start_stages, wait_for_providers
-from pipeline.cli.wait import until_told
+from pipeline.cli.wait import leave_on_sigterm, until_told
 
 
 def up(
@@ -28,6 +28,7 @@ def up(
     name real ones. A second `everpost up` finds the first and says where it is.
     """
     current = settings.load()
+    leave_on_sigterm()
     with (
         Console() as console,
         stack.up(

@@ -13,7 +13,7 @@ from pipeline import settings
 from pipeline.cli.demo.report import Report
 from pipeline.cli.demo.run import Options, fresh_home, launch_providers, play, prepare
 from pipeline.cli.show import answer, say
-from pipeline.cli.wait import until_told
+from pipeline.cli.wait import leave_on_sigterm, until_told
 from pipeline.model.errors import ConfigurationError
 
 
@@ -39,6 +39,7 @@ def demo(
     options = Options(flights=flights, seconds=seconds, people=people, per_flight=per_flight, seed=seed)
     current = settings.load()
     home = fresh_home(current)
+    leave_on_sigterm()
     with (
         Console() as console,
         stack.up(
