@@ -63,6 +63,10 @@ class Settings(BaseSettings):
         default={"apns": "apns", "fcm": "fcm", "webpush": "webpush", "sms": "vonage", "email": "smtp"},
         description="which connector serves a channel, as JSON",
     )
+    heartbeat: Path | None = Field(
+        default=None,
+        description="file that a stage touches while its loop turns, for a container's health check",
+    )
     log_level: str = Field(
         default="info", pattern="^(debug|info|warning|error)$", description="least level that is logged"
     )
