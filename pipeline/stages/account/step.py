@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pipeline.model.errors import DependencyDown
 from pipeline.model.record import Incoming
 from pipeline.model.topics import DECISIONS, OUTCOMES
-from pipeline.observe import Log, Meter
+from pipeline.observe import Log, Meter, heartbeat, span
 from pipeline.ports import Codec, Consumer, Producer
 from pipeline.ports import Log as NotificationLog
 from pipeline.stages.account.decide import read
@@ -51,10 +51,12 @@ async def run(
     down = False
     batch: Sequence[Incoming] = ()
     while not stop.is_set():
+        heartbeat.beat()
         try:
             batch = batch or await consumer.fetch(dict.fromkeys(TOPICS, limit), _WAIT)
             if batch:
-                await step(batch, codec, log, producer)
+                with span("process batch", stage="account"):
+                    await step(batch, codec, log, producer)
                 await consumer.commit(batch)
                 batch = ()
         except DependencyDown as error:

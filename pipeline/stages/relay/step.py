@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from pipeline.model.errors import DependencyDown, PayloadTooLarge
-from pipeline.observe import Log, Meter
+from pipeline.observe import Log, Meter, heartbeat, span
 from pipeline.ports import Outbox, OutboxRow, Producer
 from pipeline.stages.relay.decide import refusal
 
@@ -36,6 +36,15 @@ async def step(
     """One round; gives how many rows are dealt with. Raises DependencyDown: the same rows come again."""
     rows = await outbox.claim(limit)
     reached("claimed")
+    if rows:
+        with span("process batch", stage="relay"):
+            await _forward(outbox, producer, rows, reached)
+    return len(rows)
+
+
+async def _forward(
+    outbox: Outbox, producer: Producer, rows: Sequence[OutboxRow], reached: Callable[[str], None]
+) -> None:
     good: list[OutboxRow] = []
     for row in rows:
         if reason := refusal(row.record):
@@ -49,7 +58,6 @@ async def step(
         await outbox.settle([row.id for row in taken])
         _meter.add("messaging.client.sent.messages", len(taken), destination="notification.events")
     reached("settled")
-    return len(rows)
 
 
 async def run(
@@ -66,6 +74,7 @@ async def run(
     """
     down = False
     while not stop.is_set():
+        heartbeat.beat()
         try:
             done = await step(outbox, producer, limit, reached)
         except DependencyDown as error:

@@ -24,7 +24,7 @@ from pipeline.model.ladder import Tier
 from pipeline.model.outcome import Outcome
 from pipeline.model.record import Incoming, Outgoing
 from pipeline.model.topics import OUTCOMES, deliver, retry
-from pipeline.observe import Log, Meter, Outage
+from pipeline.observe import Log, Meter, Outage, heartbeat, span
 from pipeline.ports import Clock, Codec, Consumer, Producer
 from pipeline.stages.retry.decide import Expired, Forward, Round, Wait, decide
 
@@ -100,6 +100,7 @@ async def run(retrier: Retrier, stop: asyncio.Event) -> None:
     held, outage = Held(), Outage(_log)
     rooms = dict.fromkeys(topics(retrier.tiers), _BATCH)
     while not stop.is_set():
+        heartbeat.beat()
         try:
             records = await retrier.consumer.fetch(rooms, _IDLE)
             held.drop(retrier.consumer)
@@ -123,7 +124,8 @@ async def forward(retrier: Retrier, held: Held) -> None:
     moved = {partition: due(retrier, queue, now) for partition, queue in held.queues.items()}
     gone = [one for some in moved.values() for one in some]
     if gone:
-        await retrier.producer.send_all([one.written for one in gone])
+        with span("process batch", stage="retry"):
+            await retrier.producer.send_all([one.written for one in gone])
         _log.info("batch.committed", records=len(gone))
     for partition, some in moved.items():
         for _ in some:

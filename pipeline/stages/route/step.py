@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from threading import Event as Flag
 from typing import Protocol
 
+from opentelemetry.trace import Span
+
 from pipeline.model.catalogue import Catalogue
 from pipeline.model.dead import Cause, Disposition, dead_letter
 from pipeline.model.errors import DependencyDown, Unreadable
@@ -22,7 +24,7 @@ from pipeline.model.event import LANES, Event, user_key
 from pipeline.model.profile import Profile
 from pipeline.model.record import Incoming, Outgoing
 from pipeline.model.topics import DECISIONS, deliver, events
-from pipeline.observe import Log, Meter
+from pipeline.observe import Log, Meter, heartbeat, link, span
 from pipeline.ports import Clock, Codec, UserKey
 from pipeline.stages.route.decide import Arrival, Facts, Ruling, Source, route
 from pipeline.stages.route.memory import identity
@@ -79,11 +81,13 @@ def run(router: Router, stop: Flag) -> None:
     while not stop.is_set():
         records = router.transactions.poll(router.batch, _IDLE)
         if records:
-            _handle(router, records, stop)
+            with span("process batch", stage="route") as batch:
+                _handle(router, records, stop, batch)
+        heartbeat.beat()
     _log.info("stage.stopped")
 
 
-def _handle(router: Router, records: Sequence[Incoming], stop: Flag) -> None:
+def _handle(router: Router, records: Sequence[Incoming], stop: Flag, batch: Span) -> None:
     epoch, began, told = router.transactions.epoch, time.monotonic(), False
     while True:
         try:
@@ -95,10 +99,12 @@ def _handle(router: Router, records: Sequence[Incoming], stop: Flag) -> None:
                 _log.warning("dependency.down", error=str(away))
             told = True
             router.transactions.wait(_AWAY)
+            heartbeat.beat()
             if stop.is_set() or router.transactions.epoch != epoch:
                 return  # nothing was committed: the records come again
     if told:
         _log.info("dependency.back")
+    link(batch, (delivery.traceparent for _, ruling in pairs for delivery in ruling.deliveries))
     if router.transactions.commit(written, next_offsets(records)):
         router.state.learn(ruling.decision for _, ruling in pairs)
         _measure(router.meter, pairs, time.monotonic() - began)

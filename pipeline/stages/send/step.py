@@ -19,7 +19,7 @@ from pipeline.model.errors import DependencyDown
 from pipeline.model.event import LANES, Channel, Lane
 from pipeline.model.record import Incoming
 from pipeline.model.topics import deliver
-from pipeline.observe import Log, Meter, Outage
+from pipeline.observe import Log, Meter, Outage, heartbeat, link, span
 from pipeline.ports import Consumer, Producer, Profiles
 from pipeline.stages.send.attempt import Attempts, Tools
 from pipeline.stages.send.decide import Verdict
@@ -106,6 +106,7 @@ class _Loop:
     async def _read(self, tasks: asyncio.TaskGroup) -> None:
         channel, outage = self._sender.tools.channel, Outage(_log)
         while not self._stop.is_set():
+            heartbeat.beat()
             closed = self._gate.closed  # then one record is enough, to probe with
             free = rooms(channel, 1 if closed else self._sender.in_flight, self._busy)
             wait = _IDLE if closed or len(free) == len(LANES) else _FULL
@@ -140,8 +141,10 @@ class _Loop:
             await self._wake.wait()
             self._wake.clear()
             over, self._over = self._over, []
-            await self._write(over)
-            await self._commit(over)
+            with span("process batch", stage="send", channel=self._sender.tools.channel) as batch:
+                link(batch, (one.delivery.traceparent for one in over if one.delivery is not None))
+                await self._write(over)
+                await self._commit(over)
             self._busy -= len(over)
             self._tell(over)
 
