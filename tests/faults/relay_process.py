@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from pipeline.adapters.kafka.produce import KafkaProducer
 from pipeline.adapters.postgres.outbox import PostgresOutbox
-from pipeline.adapters.postgres.pool import connect
+from pipeline.adapters.postgres.pool import close, connect
 from pipeline.ports import OutboxRow
 from pipeline.stages.relay.step import run
 
@@ -45,7 +45,7 @@ async def _main(dsn: str, servers: str, fatal: str) -> None:
     await run(outbox, producer, stop=stop, limit=_BATCH, reached=reached)
     await outbox.aclose()
     await producer.aclose()
-    await pool.close()
+    await close(pool)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ There is no cursor: numbers are given before the commit, and `id > last` would s
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -86,14 +87,12 @@ class PostgresOutbox:
             return
 
     async def aclose(self) -> None:
-        """Give the lead and the connection back."""
+        """End the connection, and so the lead; the pool opens another one when it needs it."""
         connection, self._connection, self._leads = self._connection, None, False
         if connection is not None:
-            with translated():
-                if not _lost(connection):
-                    await connection.remove_listener(_CHANNEL, self._on_notify)
-                # Releasing resets the session, and so gives the lock back.
-                await self._pool.release(connection, timeout=CONNECT)
+            # Ended, not released: a release talks to the server, and warns of listeners on a broken line.
+            with suppress(asyncpg.InterfaceError):  # it broke, and the pool has it back already
+                connection.terminate()
 
     async def _connected(self) -> PoolConnectionProxy:
         if self._connection is not None and _lost(self._connection):
