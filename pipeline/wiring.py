@@ -30,6 +30,7 @@ from pipeline.adapters.postgres.outbox import PostgresOutbox
 from pipeline.adapters.postgres.pool import connect
 from pipeline.adapters.postgres.profiles import PostgresProfiles
 from pipeline.adapters.render.liquid import Liquid
+from pipeline.adapters.telemetry import exported
 from pipeline.adapters.wire.codec import Wire
 from pipeline.adapters.wire.ids import LockFile
 from pipeline.model.errors import ConfigurationError, EverpostError
@@ -38,7 +39,7 @@ from pipeline.model.ladder import scaled
 from pipeline.model.ledger import Ledger, balance
 from pipeline.model.profile import Profile
 from pipeline.model.topics import DECISIONS, events
-from pipeline.observe import Log, Meter, configure_logs
+from pipeline.observe import Log, Meter, configure_logs, heartbeat
 from pipeline.ports import UserKey
 from pipeline.settings import Settings, connector_options
 from pipeline.stages.account import step as account
@@ -79,7 +80,9 @@ def run_stage(name: Stage, settings: Settings) -> int:
     """Run a stage until SIGTERM or SIGINT. Gives the exit code: 0, 75 (try again) or 78 (configuration)."""
     configure_logs(stage=name, level=settings.log_level)
     try:
-        STAGES[name](settings)
+        heartbeat.configure(settings.heartbeat)
+        with exported(name, settings.instance):
+            STAGES[name](settings)
     except EverpostError as error:
         _log.error("stage.failed", error=str(error), retriable=error.retriable)
         return 75 if error.retriable else 78
