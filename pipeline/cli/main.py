@@ -4,11 +4,13 @@ Exit codes: 0 done, 1 the answer is no (a ledger that does not balance, a check 
 usage, 75 something is away (try again), 78 configuration (EX_TEMPFAIL and EX_CONFIG of sysexits.h).
 """
 
+import contextlib
 import logging
 import sys
 
 import cyclopts
 from rich.console import Console
+from rich.markup import escape
 
 from pipeline.model.errors import EverpostError
 
@@ -47,15 +49,25 @@ def main() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         for name in list(app):
-            app[name]  # imports it: the list of commands shows the first line of each
+            with contextlib.suppress(ImportError):  # of an extra that is not installed
+                app[name]  # imports it: the list of commands shows the first line of each
     try:
         code = app(result_action="return_value")
     except EverpostError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]everpost:[/] {error}", highlight=False)
+        _tell(str(error))
         sys.exit(75 if error.retriable else 78)
+    except ImportError as error:
+        if not isinstance(missing := error.__cause__, ModuleNotFoundError):
+            raise
+        _tell(f"{missing.name} is not installed; this needs: pip install 'everpost[embedded]'")
+        sys.exit(78)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell(message: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]everpost:[/] {escape(message)}", highlight=False)
 
 
 if __name__ == "__main__":
