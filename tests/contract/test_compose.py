@@ -8,6 +8,7 @@ from typing import Any, get_args
 import pytest
 from ruamel.yaml import YAML
 
+from pipeline.cli.main import app
 from pipeline.settings import PREFIX, Settings
 from pipeline.wiring import Stage
 
@@ -59,6 +60,12 @@ def test_every_variable_is_a_setting(name: str) -> None:
     known = {PREFIX + field.upper() for field in Settings.model_fields}
     given = {key for key in SERVICES[name]["environment"] if key.startswith(PREFIX)}
     assert given <= known
+
+
+@pytest.mark.parametrize("name", [*STAGES, *ONE_SHOT])
+def test_every_command_exists(name: str) -> None:
+    """What a container runs is a command of `everpost`."""
+    assert SERVICES[name]["command"][0] in app
 
 
 def test_only_senders_wait_for_a_profile() -> None:
