@@ -33,12 +33,13 @@ from pipeline.adapters.render.liquid import Liquid
 from pipeline.adapters.telemetry import exported
 from pipeline.adapters.wire.codec import Wire
 from pipeline.adapters.wire.ids import LockFile
+from pipeline.adapters.wire.registry import RegistryIds
 from pipeline.model.errors import ConfigurationError, EverpostError
 from pipeline.model.event import LANES, Channel
 from pipeline.model.ladder import scaled
 from pipeline.model.ledger import Ledger, balance
 from pipeline.model.profile import Profile
-from pipeline.model.topics import DECISIONS, events
+from pipeline.model.topics import DECISIONS, events, table
 from pipeline.observe import Log, Meter, configure_logs, heartbeat
 from pipeline.ports import UserKey
 from pipeline.settings import Settings, connector_options
@@ -71,9 +72,11 @@ def catalogue(settings: Settings) -> Loaded:
     return load(settings.catalogue or _DEMO)
 
 
-def wire(_settings: Settings) -> Wire:
-    """The codec, with ids from the registry when one is configured."""
-    return Wire(LockFile())
+def wire(settings: Settings) -> Wire:
+    """The codec, with ids from the registry when one is configured. Asks nothing yet."""
+    if settings.schema_registry_url is None:
+        return Wire(LockFile())
+    return Wire(RegistryIds(settings.schema_registry_url, table(settings.partitions)))
 
 
 def run_stage(name: Stage, settings: Settings) -> int:

@@ -11,7 +11,7 @@ from pipeline import settings
 from pipeline.adapters.kafka.admin import apply, check
 from pipeline.adapters.wire import release as contract
 from pipeline.adapters.wire.ids import releases
-from pipeline.adapters.wire.registry import COMPATIBILITY, Registered, connect, register_all
+from pipeline.adapters.wire.registry import COMPATIBILITY, Registered, register_all
 from pipeline.cli.show import answer, say
 from pipeline.model.errors import ConfigurationError
 from pipeline.model.topics import table
@@ -96,7 +96,7 @@ def _list(json: bool) -> int:
         answer([asdict(release) for release in known])
     else:
         for release in known:
-            say(f"{release.id:>4}  {release.label:<16}{release.file:<32}{release.fingerprint[:16]}")
+            say(f"{release.id:>4}  {release.label:<22}{release.file:<32}{release.fingerprint[:16]}")
     return 0
 
 
@@ -130,7 +130,7 @@ def _register(current: Settings, json: bool) -> int:
             "SCHEMA_REGISTRY_URL is not set. Without a registry nothing needs to be registered: "
             "ids come from schemas/ids.json"
         )
-    done = register_all(connect(current.schema_registry_url), table(current.partitions))
+    done = register_all(current.schema_registry_url, table(current.partitions))
     other = _other_ids(done)
     if json:
         answer({"registered": [asdict(each) for each in done], "same_ids": not other})
@@ -144,8 +144,8 @@ def _register(current: Settings, json: bool) -> int:
         say(f"  {line}")
     say(
         "The registry counts otherwise than schemas/ids.json. That is well when everything that reads and writes "
-        "has SCHEMA_REGISTRY_URL set. Records that were written without it carry the ids of the lock file and "
-        "cannot be read with the registry's: begin with empty topics, or with a registry of everpost's own."
+        "has SCHEMA_REGISTRY_URL set. Records that were written without it carry the ids of the lock file, which "
+        "mean something else here: begin with empty topics, or with a registry of everpost's own."
     )
     return 0
 

@@ -35,6 +35,7 @@ for _command in (
     "pipeline.cli.inspect:ledger",
     "pipeline.cli.run:run",
     "pipeline.cli.contract:topics",
+    "pipeline.cli.contract:schemas",
     "pipeline.cli.up:bootstrap",
     "pipeline.cli.doctor:doctor",
 ):

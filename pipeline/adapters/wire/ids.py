@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,48 @@ from pipeline.model.errors import ConfigurationError, Unreadable
 SCHEMAS = Path(__file__).parents[3] / "schemas"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """One version of one record. It never changes: its number is in bytes that are kept for weeks."""
+
+    id: int  # the number in the wire format
+    name: str  # event, decision, ...
+    version: int  # from 1, for each name
+    file: str  # of the Avro schema, relative to the lock file
+    fingerprint: str  # see `release.print_of`
+
+    @property
+    def label(self) -> str:
+        """How people name it."""
+        return f"{self.name} version {self.version}"
+
+
+def releases(directory: Path = SCHEMAS) -> tuple[Release, ...]:
+    """Everything that was ever released, in that order. Raises ConfigurationError."""
+    try:
+        lock = json.loads((directory / "ids.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"the schemas are incomplete: {error}; install everpost anew") from error
+    return tuple(Release(**entry) for entry in lock["schemas"])
+
+
+def source(release: Release, directory: Path = SCHEMAS) -> dict[str, Any]:
+    """The released Avro schema. Raises ConfigurationError."""
+    try:
+        return json.loads((directory / release.file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"the schemas are incomplete: {error}; install everpost anew") from error
+
+
 class LockFile:
     """The ids of `schemas/ids.json`. Every released version stays readable for ever."""
 
     def __init__(self, directory: Path = SCHEMAS) -> None:
-        lock = json.loads((directory / "ids.json").read_text(encoding="utf-8"))
+        lock = releases(directory)
         self._schemas: dict[int, Mapping[str, Any]] = {}
-        self._current: dict[str, int] = {}
-        for entry in lock["schemas"]:  # in the order of release: the last of a name is written
-            source = json.loads((directory / entry["file"]).read_text(encoding="utf-8"))
-            self._schemas[entry["id"]] = parse_schema(source)  # pyright: ignore[reportArgumentType]
-            self._current[entry["name"]] = entry["id"]
+        for release in lock:
+            self._schemas[release.id] = parse_schema(source(release, directory))  # pyright: ignore[reportArgumentType]
+        self._current = {release.name: release.id for release in lock}  # the last of a name is written
 
     def write_id(self, name: str) -> int:
         """The id that records of this name are written with."""
