@@ -27,7 +27,7 @@ from pipeline.adapters.kafka.transact import Transactor
 from pipeline.adapters.postgres.ledger import books
 from pipeline.adapters.postgres.log import PostgresLog
 from pipeline.adapters.postgres.outbox import PostgresOutbox
-from pipeline.adapters.postgres.pool import connect
+from pipeline.adapters.postgres.pool import close, connect
 from pipeline.adapters.postgres.profiles import PostgresProfiles
 from pipeline.adapters.render.liquid import Liquid
 from pipeline.adapters.telemetry import exported
@@ -133,7 +133,7 @@ def _fetcher(settings: Settings) -> Generator[route.Fetch]:
         try:
             yield fetch
         finally:
-            runner.run(pool.close())
+            runner.run(close(pool))
 
 
 @asynccontextmanager
@@ -249,7 +249,7 @@ async def pool(settings: Settings) -> AsyncGenerator[asyncpg.Pool]:
     try:
         yield found
     finally:
-        await found.close()
+        await close(found)
 
 
 async def close_books(settings: Settings) -> Ledger:
