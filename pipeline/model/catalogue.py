@@ -6,7 +6,7 @@ knows its values and what it means for an event to be valid.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -27,12 +27,25 @@ _MAX_TEXT = 2_000  # characters of one string variable: an SMS has 1,530, a push
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cap:
+    """How often a category may reach a user on one channel."""
+
+    limit: int  # sends, from 1
+    window: timedelta  # rolling, at most LONGEST_CAP
+    then: Literal["suppress", "hold"] = "suppress"  # what is too much: dropped, or kept for a free slot
+
+
+LONGEST_CAP = timedelta(days=7)  # the router reads no older decisions back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Category:
     """What a user opts in to or out of."""
 
     name: str
     required: bool = False  # passes an opt-out: security codes and the like
     on_by_default: frozenset[Channel] = frozenset(CHANNELS)
+    caps: Mapping[Channel, Cap] = field(default_factory=dict[Channel, Cap])  # absent: no limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +62,8 @@ class EventType:
 
     name: str
     category: Category
-    channels: tuple[Channel, ...]
+    channels: tuple[Channel, ...]  # in the order of preference
+    choice: Literal["all", "first"] = "all"  # every channel that is left, or only the first of them
     variables: Mapping[str, Variable]
     lane: Lane = "normal"
     time_to_live: timedelta = timedelta(hours=24)

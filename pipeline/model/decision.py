@@ -16,11 +16,18 @@ Reason = Literal[
     "unreadable",  # the bytes are no event: kept in notification.dead
     "invalid",  # a field or a variable is wrong: kept in notification.dead
     "duplicate",  # an earlier record decided the same id
+    "id_reused",  # an earlier record decided the same id, with other content: kept in notification.dead
     "expired",
+    "recalled",  # an operator withdrew it
+    "due",  # held until its deliver_at
     "unknown_user",
     "opted_out",  # the global switch, or every channel's preference
     "no_address",  # allowed, but nowhere to send to
     "no_channel",  # the type and the override leave no channel
+    "suppression_list",  # every address has bounced for good, or its owner has complained
+    "quiet_hours",  # held until the user's window opens
+    "capped",  # the user has had enough of the category: suppressed, or held until a slot opens
+    "no_template",  # the pinned version has no words in any language: kept in notification.dead
 ]
 
 
@@ -39,7 +46,7 @@ class ChannelVerdict:
 
     channel: Channel
     allowed: bool
-    reason: str = ""
+    reason: str = ""  # which level of the preferences let it pass, or which gate stopped it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,3 +81,6 @@ class Decision:
     source_partition: int
     source_offset: int
     decided_at: datetime
+    content: bytes = b""  # Event.content; empty in records that are older than the field
+    release_of: str = ""  # topic/partition/offset of the hold that ended with this; empty for an event
+    due_at: datetime | None = None  # until when it is held, UTC

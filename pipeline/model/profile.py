@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, time
+from typing import Literal
 
 from pipeline.model.event import Channel
+
+Wishes = Mapping[tuple[str, Channel | Literal[""]], bool]
+"""Yes or no by (category, channel). An empty category or channel is the wider level: every one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +19,7 @@ class Address:
     channel: Channel
     value: str  # token, E.164 phone, mailbox, or Web Push subscription JSON; personal data
     registered_at: datetime
+    suppressed: str = ""  # why nothing goes there any more (hard_bounce, complaint, …); empty: it may
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +33,9 @@ class Profile:
     timezone: str = "UTC"  # IANA
     enabled: bool = True  # the global switch
     addresses: tuple[Address, ...] = ()  # active ones only
-    preferences: Mapping[tuple[str, Channel], bool] = field(
-        default_factory=dict[tuple[str, Channel], bool]
-    )  # by (category, channel); what is absent follows the category's default
+    preferences: Wishes = field(default_factory=dict[tuple[str, Channel | Literal[""]], bool])  # the user's
+    tenant_defaults: Wishes = field(
+        default_factory=dict[tuple[str, Channel | Literal[""]], bool]
+    )  # for all users of the tenant; what is absent follows the category's default
+    quiet_from: time | None = None  # local time, inclusive; both or none, equal: never quiet
+    quiet_until: time | None = None  # local time, exclusive; before `quiet_from`: over midnight

@@ -75,11 +75,18 @@ REASONS: Mapping[Reason, str] = {
     "unreadable": "its bytes cannot be read; they are kept in notification.dead",
     "invalid": "its fields are wrong; it is kept in notification.dead",
     "duplicate": "an earlier record has the same id",
+    "id_reused": "an earlier record has the same id and other content; it is kept in notification.dead",
     "expired": "it came too late",
+    "recalled": "an operator has withdrawn it",
+    "due": "its time has not come",
     "unknown_user": "there is no such user",
     "opted_out": "the user does not want it",
     "no_address": "there is no active address to send it to",
     "no_channel": "its type and its own channels leave none",
+    "suppression_list": "nothing is sent to its addresses any more",
+    "quiet_hours": "the user sleeps",
+    "capped": "the user has had as many of its category as may be",
+    "no_template": "there are no words for it; it is kept in notification.dead",
 }
 _STATES: Mapping[Standing, str] = {
     "delivered": "delivered by {}",
@@ -109,10 +116,10 @@ def sentence(timeline: Timeline) -> str:
     name = f"Event {d.event_id or '?'} ({d.type or 'unknown type'}) for {who}"
     if d.verdict == "deliver":
         return f"{name}: {_fate(timeline.courses) or 'decided, its deliveries are not in the log yet'}."
-    if d.verdict == "held":
-        return f"{name} is held for later."
     stopped = next((gate for gate in d.gates if not gate.passed), None)
     where = f" Gate {stopped.gate!r}: {stopped.evidence}." if stopped else ""
+    if d.verdict == "held":
+        return f"{name} is held for later: {REASONS.get(d.reason, d.reason)}.{where}"
     return f"{name} was not sent ({d.verdict}): {REASONS.get(d.reason, d.reason)}.{where}"
 
 

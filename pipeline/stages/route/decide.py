@@ -3,211 +3,89 @@
 `route(arrival, facts, now)` asks gate after gate. Each answers with its evidence; the first that does
 not let the event pass decides the verdict, and the record names every gate that was asked.
 
-    readable      the bytes are an event                     → rejected(unreadable)
-    valid         type, identity and variables are right     → rejected(invalid)
-    duplicate     no earlier record decided the same id      → duplicate
-    expired       there is still time                        → expired
-    recalled      (the router's issue) not withdrawn
-    due           (the router's issue) deliver_at has come
-    known         the user has a profile                     → suppressed(unknown_user)
-    preference    at least one channel is wanted             → suppressed(opted_out | no_channel)
-    suppression   (the router's issue) no hard bounce or complaint
-    quiet hours   (the router's issue) the user is awake
-    frequency     (the router's issue) the cap is not reached
-    address       a wanted channel has somewhere to send to  → suppressed(no_address)
+    readable     the bytes are an event                        → rejected(unreadable)
+    valid        type, identity and variables are right        → rejected(invalid)
+    duplicate    no earlier record decided the same id         → duplicate, rejected(id_reused)
+    expired      there is still time                           → expired
+    recalled     no operator has withdrawn it                  → recalled
+    due          deliver_at has come                           → held(due)
+    known        the user has a profile                        → suppressed(unknown_user)
+    preference   at least one channel is wanted                → suppressed(opted_out | no_channel)
+    address      a wanted channel has somewhere to send to     → suppressed(no_address)
+    suppression  no hard bounce, no complaint                  → suppressed(suppression_list)
+    quiet hours  the user is awake, or it can't wait           → held(quiet_hours)
+    frequency    the caps are not reached                      → suppressed(capped), held(capped)
+    choice       all channels that are left, or the first
+    template     there are words                               → rejected(no_template)
 
-No clock, no client, no logger: time and facts come in as arguments.
+What would be held beyond its expiry is expired at once. A release is decided again from the first gate
+on, with the facts of that moment. No clock, no client, no logger: time and facts come in as arguments.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
-from pipeline.model.catalogue import Catalogue, EventType, problems
-from pipeline.model.decision import ChannelVerdict, Decision, Gate, Planned, Reason, Verdict
-from pipeline.model.delivery import Delivery, delivery_id
-from pipeline.model.event import Event
-from pipeline.model.preferences import allows
-from pipeline.model.profile import Address, Profile
-from pipeline.model.template import choose_locale
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Where a record of notification.events.* stood."""
-
-    topic: str
-    partition: int
-    offset: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
-    """One record as it arrived: an event, or bytes that are none."""
-
-    source: Source
-    event: Event | None
-    raw: bytes
-    defect: str = ""  # why the bytes are no event
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What the decision depends on besides the event itself."""
-
-    decided_by: Source | None  # the record that decided the same id before, if any
-    profile: Profile | None
-    catalogue: Catalogue
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ruling:
-    """A decision and the deliveries that it plans."""
-
-    decision: Decision
-    deliveries: tuple[Delivery, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Stop:
-    """A gate that does not let the event pass."""
-
-    verdict: Verdict
-    reason: Reason
-    evidence: str
-
+from pipeline.model import decision as record
+from pipeline.model.decision import Decision, Planned, Verdict
+from pipeline.model.delivery import Delivery
+from pipeline.model.hold import Hold, HoldReason
+from pipeline.stages.route import channels, gates
+from pipeline.stages.route.case import Case, Gate, Stop
+from pipeline.stages.route.facts import Arrival, Facts, Ruling
+from pipeline.stages.route.fan_out import fan_out
 
 _LONGEST = 2_000  # characters of evidence: an invalid event of 1 MB could name 1 MB of wrong fields
-_Answer = str | _Stop  # the evidence of a pass, or the stop
-_Gate = Callable[[Event, Facts, datetime], _Answer]
+_READABLE = record.Gate(gate="readable", passed=True)
+
+GATES: Mapping[str, Gate] = {
+    "valid": gates.valid,
+    "duplicate": gates.fresh,
+    "expired": gates.in_time,
+    "recalled": gates.not_recalled,
+    "due": gates.due,
+    "known": gates.known,
+    "preference": channels.wanted,
+    "address": channels.reachable,
+    "suppression": channels.unsuppressed,
+    "quiet hours": channels.awake,
+    "frequency": channels.uncapped,
+    "choice": channels.chosen,
+    "template": channels.worded,
+}
+_HOLDS: Mapping[str, HoldReason] = {"due": "due", "quiet_hours": "quiet_hours", "capped": "capped"}
 
 
 def route(arrival: Arrival, facts: Facts, now: datetime) -> Ruling:
-    """Decide about one record of notification.events.*; a value for every input, never an exception."""
-    event = arrival.event
-    if event is None:
-        stop = _Stop(verdict="rejected", reason="unreadable", evidence=arrival.defect)
-        return Ruling(decision=_stopped(arrival, facts, (), "readable", stop, now))
-    passed = [Gate(gate="readable", passed=True)]
-    for name, gate in _GATES.items():
-        match gate(event, facts, now):
-            case _Stop() as stop:
-                return Ruling(decision=_stopped(arrival, facts, tuple(passed), name, stop, now))
+    """Decide about one record; a value for every input, never an exception."""
+    if arrival.event is None:
+        return Ruling(decision=_unreadable(arrival, now))
+    case = Case(event=arrival.event, release_of=arrival.release_of, facts=facts, now=now)
+    asked = [_READABLE]
+    for name, gate in GATES.items():
+        match gate(case):
+            case Stop() as stop:
+                evidence = stop.evidence[:_LONGEST]
+                asked.append(record.Gate(gate=name, passed=False, evidence=evidence))
+                return _stopped(arrival, stop.case or case, tuple(asked), stop)
+            case (evidence, case):
+                asked.append(record.Gate(gate=name, passed=True, evidence=evidence))
             case evidence:
-                passed.append(Gate(gate=name, passed=True, evidence=evidence))
-    return _fan_out(arrival, event, facts, tuple(passed), now)
+                asked.append(record.Gate(gate=name, passed=True, evidence=evidence))
+    deliveries = fan_out(case, arrival.raw)
+    return Ruling(decision=_delivered(arrival, case, tuple(asked), deliveries), deliveries=deliveries)
 
 
-def _valid(event: Event, facts: Facts, now: datetime) -> _Answer:
-    # A passed expiry is the business of its own gate: at the door it is a mistake, here it is lateness.
-    found = problems(replace(event, expires_at=None), facts.catalogue, now)
-    if not found:
-        return event.type
-    return _Stop(verdict="rejected", reason="invalid", evidence=" | ".join(map(str, found)))
-
-
-def _fresh(_event: Event, facts: Facts, _now: datetime) -> _Answer:
-    first = facts.decided_by
-    if first is None:
-        return ""
-    where = f"decided at {first.topic}/{first.partition}/{first.offset}"
-    return _Stop(verdict="duplicate", reason="duplicate", evidence=where)
-
-
-def _in_time(event: Event, facts: Facts, now: datetime) -> _Answer:
-    end = expiry(event, facts.catalogue[event.type])
-    if now < end:
-        return f"until {end.isoformat()}"
-    return _Stop(verdict="expired", reason="expired", evidence=f"since {end.isoformat()}")
-
-
-def _known(_event: Event, facts: Facts, _now: datetime) -> _Answer:
-    if facts.profile is None:
-        return _Stop(verdict="suppressed", reason="unknown_user", evidence="no profile")
-    return f"profile version {facts.profile.version}"
-
-
-def _wanted(event: Event, facts: Facts, _now: datetime) -> _Answer:
-    answers = channel_verdicts(event, facts)
-    if not answers:
-        return _Stop(
-            verdict="suppressed", reason="no_channel", evidence="the type and the override share none"
-        )
-    evidence = "; ".join(f"{a.channel}: {a.reason}" for a in answers)
-    if any(answer.allowed for answer in answers):
-        return evidence
-    return _Stop(verdict="suppressed", reason="opted_out", evidence=evidence)
-
-
-def _reachable(event: Event, facts: Facts, _now: datetime) -> _Answer:
-    found = _targets(event, facts)
-    if not found:
-        allowed = ", ".join(a.channel for a in channel_verdicts(event, facts) if a.allowed)
-        return _Stop(verdict="suppressed", reason="no_address", evidence=f"no active address for {allowed}")
-    return f"{len(found)} addresses"
-
-
-_GATES: Mapping[str, _Gate] = {
-    "valid": _valid,
-    "duplicate": _fresh,
-    "expired": _in_time,
-    # recalled, due: the router's issue puts them here
-    "known": _known,
-    "preference": _wanted,
-    # suppression list, quiet hours, frequency cap: the router's issue puts them here
-    "address": _reachable,
-}
-
-
-def expiry(event: Event, kind: EventType) -> datetime:
-    """From when on the event is not sent any more: its own word, else the type's time to live."""
-    return event.expires_at or event.created_at + kind.time_to_live
-
-
-def channel_verdicts(event: Event, facts: Facts) -> tuple[ChannelVerdict, ...]:
-    """One verdict per channel of the event; empty when the user is unknown."""
-    kind, profile = facts.catalogue[event.type], facts.profile
-    if profile is None:
-        return ()
-    chosen = kind.channels if event.channels is None else event.channels
-    verdicts: list[ChannelVerdict] = []
-    for channel in chosen:
-        if channel in kind.channels:
-            answer = allows(profile, kind.category, channel)
-            verdicts.append(ChannelVerdict(channel=channel, allowed=answer.allowed, reason=answer.reason))
-    return tuple(verdicts)
-
-
-def _targets(event: Event, facts: Facts) -> list[Address]:
-    assert facts.profile is not None, "asked after the gate 'known'"
-    allowed = {answer.channel for answer in channel_verdicts(event, facts) if answer.allowed}
-    return [address for address in facts.profile.addresses if address.channel in allowed]
-
-
-def _stopped(
-    arrival: Arrival, facts: Facts, passed: tuple[Gate, ...], gate: str, stop: _Stop, now: datetime
-) -> Decision:
-    gates = (*passed, Gate(gate=gate, passed=False, evidence=stop.evidence[:_LONGEST]))
-    decision = _decision(arrival, facts, stop.verdict, gates, now)
-    return replace(decision, reason=stop.reason)
-
-
-def _decision(
-    arrival: Arrival, facts: Facts, verdict: Verdict, gates: tuple[Gate, ...], now: datetime
-) -> Decision:
-    event, source = arrival.event, arrival.source
-    kind = facts.catalogue.get(event.type) if event else None
+def _unreadable(arrival: Arrival, now: datetime) -> Decision:
+    source = arrival.source
+    gate = record.Gate(gate="readable", passed=False, evidence=arrival.defect[:_LONGEST])
     return Decision(
-        event_id=event.event_id if event else "",
-        user_id=event.user_id if event else "",
-        tenant=event.tenant if event else "",
-        verdict=verdict,
-        gates=gates,
-        channels=channel_verdicts(event, facts) if event and kind else (),
-        type=event.type if event else "",
-        lane=event.priority if event else "normal",
-        category=kind.category.name if kind else "",
-        profile_version=facts.profile.version if facts.profile else None,
+        event_id="",
+        user_id="",
+        tenant="",
+        verdict="rejected",
+        reason="unreadable",
+        gates=(gate,),
         source_topic=source.topic,
         source_partition=source.partition,
         source_offset=source.offset,
@@ -215,42 +93,67 @@ def _decision(
     )
 
 
-def _fan_out(arrival: Arrival, event: Event, facts: Facts, passed: tuple[Gate, ...], now: datetime) -> Ruling:
-    kind, profile = facts.catalogue[event.type], facts.profile
-    assert profile is not None, "asked after the gate 'known'"
-    locale = choose_locale(event.locale or profile.locale, kind.locales)
-    deliveries = tuple(
-        Delivery(
-            delivery_id=delivery_id(
-                event.tenant, event.user_id, event.event_id, address.channel, address.address_id
-            ),
-            event_id=event.event_id,
-            user_id=event.user_id,
-            tenant=event.tenant,
-            type=event.type,
-            category=kind.category.name,
-            channel=address.channel,
-            lane=event.priority,
-            address_id=address.address_id,
-            address=address.value,
-            locale=locale,
-            template_version=kind.template_version,
-            expires_at=expiry(event, kind),
-            collapse_key=event.collapse_key,
-            required=kind.category.required,
-            profile_version=profile.version,
-            decided_at=now,
-            traceparent=event.traceparent,
-            event=arrival.raw,
-        )
-        for address in _targets(event, facts)
+def _stopped(arrival: Arrival, case: Case, asked: tuple[record.Gate, ...], stop: Stop) -> Ruling:
+    decision = replace(_decision(arrival, case, stop.verdict, asked), reason=stop.reason, due_at=stop.due_at)
+    if stop.due_at is None:
+        return Ruling(decision=decision)
+    source, event = arrival.source, case.event
+    hold = Hold(
+        event_id=event.event_id,
+        user_id=event.user_id,
+        tenant=event.tenant,
+        reason=_HOLDS[stop.reason],
+        due_at=stop.due_at,
+        expires_at=case.expires_at,
+        source_topic=source.topic,
+        source_partition=source.partition,
+        source_offset=source.offset,
+        held_at=case.now,
+        event=arrival.raw,
     )
-    decision = replace(
-        _decision(arrival, facts, "deliver", passed, now),
+    return Ruling(decision=decision, hold=hold)
+
+
+def _delivered(
+    arrival: Arrival, case: Case, asked: tuple[record.Gate, ...], deliveries: tuple[Delivery, ...]
+) -> Decision:
+    return replace(
+        _decision(arrival, case, "deliver", asked),
         deliveries=tuple(
             Planned(delivery_id=d.delivery_id, channel=d.channel, address_id=d.address_id) for d in deliveries
         ),
-        template_version=kind.template_version,
-        locale=locale,
+        template_version=case.kind.template_version,
+        locale=case.locale,
+        counters=_counted(case),
     )
-    return Ruling(decision=decision, deliveries=deliveries)
+
+
+def _counted(case: Case) -> dict[str, int]:
+    """The counters with this event's own sends."""
+    category = case.kind.category.name
+    sent = {f"{category}/{channel}" for channel in case.open}
+    return {name: count + (name in sent) for name, count in case.counters.items()}
+
+
+def _decision(arrival: Arrival, case: Case, verdict: Verdict, asked: tuple[record.Gate, ...]) -> Decision:
+    event, facts, source = case.event, case.facts, arrival.source
+    kind = facts.catalogue.get(event.type)
+    return Decision(
+        event_id=event.event_id,
+        user_id=event.user_id,
+        tenant=event.tenant,
+        verdict=verdict,
+        gates=asked,
+        channels=case.channels,
+        type=event.type,
+        lane=event.priority,
+        category=kind.category.name if kind else "",
+        profile_version=facts.profile.version if facts.profile else None,
+        counters=case.counters,
+        source_topic=source.topic,
+        source_partition=source.partition,
+        source_offset=source.offset,
+        decided_at=case.now,
+        content=event.content,
+        release_of="" if arrival.release_of is None else str(arrival.release_of),
+    )

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from pipeline.model.decision import Decision
+from pipeline.model.event import Channel
 from pipeline.observe import Log
-from pipeline.ports import Clock, Codec
-from pipeline.stages.route.decide import Source
+from pipeline.ports import Clock, Codec, UserKey
+from pipeline.stages.route.facts import Decided
 from pipeline.stages.route.memory import WINDOW, Memory
 
 ReadBack = Callable[[Sequence[int], datetime], Iterable[bytes]]
@@ -41,11 +42,41 @@ class RouterState:
         """The first offset of the topic's partition that has no decision."""
         return self._memories[partition].next_offset(topic)
 
-    def decided_by(self, partition: int, id: bytes) -> Source | None:
-        """The record that decided the id before, if any."""
-        return self._memories[partition].decided_by(id)
+    def memory(self, partition: int) -> Memory:
+        """What is known of one partition number."""
+        return self._memories[partition]
 
     def learn(self, decisions: Iterable[Decision]) -> None:
         """Take in decisions that are committed."""
         for decision in decisions:
             self._memories[decision.source_partition].learn(decision)
+
+
+class Batch:
+    """What is known while a batch is decided: the state, and what the batch has decided before.
+
+    The batch's own decisions are kept apart, so that an abort leaves the state as it was.
+    """
+
+    def __init__(self, state: RouterState) -> None:
+        self._state = state
+        self._own: dict[int, Memory] = {}
+
+    def decided(self, partition: int, id: bytes) -> Decided | None:
+        """The latest decision about the id within the window, if any."""
+        own = self._own.get(partition)
+        return (own and own.decided(id)) or self._state.memory(partition).decided(id)
+
+    def sent(
+        self, partition: int, user: UserKey, category: str, channels: Iterable[Channel]
+    ) -> dict[Channel, list[datetime]]:
+        """When the category reached the user, by channel, oldest first."""
+        memories = [self._state.memory(partition), *filter(None, [self._own.get(partition)])]
+        return {
+            channel: sorted(at for memory in memories for at in memory.sent(*user, category, channel))
+            for channel in channels
+        }
+
+    def note(self, decision: Decision) -> None:
+        """Take in what the batch has just decided."""
+        self._own.setdefault(decision.source_partition, Memory()).learn(decision)

@@ -22,13 +22,15 @@ from pipeline.model.dead import Cause, Disposition, dead_letter
 from pipeline.model.errors import DependencyDown, Unreadable
 from pipeline.model.event import LANES, Event, user_key
 from pipeline.model.profile import Profile
+from pipeline.model.recall import Recalls
 from pipeline.model.record import Incoming, Outgoing
 from pipeline.model.topics import DECISIONS, deliver, events
 from pipeline.observe import Log, Meter, heartbeat, link, span
 from pipeline.ports import Clock, Codec, UserKey
-from pipeline.stages.route.decide import Arrival, Facts, Ruling, Source, route
+from pipeline.stages.route.decide import route
+from pipeline.stages.route.facts import Arrival, Facts, Ruling, Source
 from pipeline.stages.route.memory import identity
-from pipeline.stages.route.state import RouterState
+from pipeline.stages.route.state import Batch, RouterState
 
 GROUP = "everpost.route"
 TOPICS = tuple(events(lane) for lane in LANES)
@@ -70,6 +72,7 @@ class Router:
     wire: Codec
     fetch: Fetch
     catalogue: Catalogue
+    recalls: Callable[[], Recalls] = Recalls  # the orders in force at this moment
     clock: Clock
     meter: Meter
     batch: int
@@ -120,13 +123,15 @@ def decide_batch(router: Router, records: Sequence[Incoming]) -> list[tuple[Inco
     arrivals = [_arrival(router.wire, record) for record in fresh]
     users = {(a.event.tenant, a.event.user_id) for a in arrivals if a.event is not None}
     profiles = router.fetch(sorted(users))
+    recalls = router.recalls()
     now = router.clock()
-    seen: dict[bytes, Source] = {}
+    now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # what is remembered is what is written
+    batch = Batch(router.state)
     pairs: list[tuple[Incoming, Ruling]] = []
     for record, arrival in zip(fresh, arrivals, strict=True):
-        ruling = route(arrival, _facts(router, arrival.event, record.partition, profiles, seen), now)
-        if arrival.event is not None and ruling.decision.verdict not in ("duplicate", "rejected"):
-            seen[_id(arrival.event)] = arrival.source
+        facts = _facts(router.catalogue, recalls, arrival, profiles, batch)
+        ruling = route(arrival, facts, now)
+        batch.note(ruling.decision)
         pairs.append((record, ruling))
     return pairs
 
@@ -147,24 +152,25 @@ def _arrival(wire: Codec, record: Incoming) -> Arrival:
 
 
 def _facts(
-    router: Router,
-    event: Event | None,
-    partition: int,
+    catalogue: Catalogue,
+    recalls: Recalls,
+    arrival: Arrival,
     profiles: Mapping[UserKey, Profile],
-    seen: Mapping[bytes, Source],
+    batch: Batch,
 ) -> Facts:
+    event, partition = arrival.event, arrival.source.partition
     if event is None:
-        return Facts(decided_by=None, profile=None, catalogue=router.catalogue)
-    id = _id(event)
+        return Facts(decided=None, profile=None, catalogue=catalogue)
+    user = (event.tenant, event.user_id)
+    kind = catalogue.get(event.type)
+    caps = kind.category.caps if kind else None
     return Facts(
-        decided_by=seen.get(id) or router.state.decided_by(partition, id),
-        profile=profiles.get((event.tenant, event.user_id)),
-        catalogue=router.catalogue,
+        decided=batch.decided(partition, identity(*user, event.event_id)),
+        profile=profiles.get(user),
+        catalogue=catalogue,
+        recalls=recalls,
+        sent=batch.sent(partition, user, kind.category.name, caps) if kind and caps else {},
     )
-
-
-def _id(event: Event) -> bytes:
-    return identity(event.tenant, event.user_id, event.event_id)
 
 
 def to_records(wire: Codec, source: Incoming, ruling: Ruling) -> list[Outgoing]:

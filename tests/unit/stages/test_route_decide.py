@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pipeline.model.decision import Decision
 from pipeline.model.event import CHANNELS, Channel, Event
 from pipeline.model.profile import Profile
-from pipeline.stages.route.decide import Arrival, Facts, Ruling, Source, route
+from pipeline.stages.route.decide import route
+from pipeline.stages.route.facts import Arrival, Decided, Facts, Ruling, Source
 from tests.support.make import CATALOGUE, NOW, event, profile
 
 SOURCE = Source(topic="notification.events.normal", partition=2, offset=41)
@@ -22,7 +23,8 @@ def rule(
 ) -> Ruling:
     """Route one arrival at NOW."""
     arrival = Arrival(source=SOURCE, event=what, raw=b"raw", defect=defect)
-    return route(arrival, Facts(decided_by=before, profile=who, catalogue=CATALOGUE), NOW)
+    decided = None if before is None else Decided(source=before, verdict="deliver")
+    return route(arrival, Facts(decided=decided, profile=who, catalogue=CATALOGUE), NOW)
 
 
 STOPS = [
@@ -31,7 +33,6 @@ STOPS = [
     (event(type="flight.moved"), profile(), None, "rejected", "invalid", "valid", "not in the catalogue"),
     (event(data={}), profile(), None, "rejected", "invalid", "valid", "data.flight: is missing"),
     (event(data={"flight": 7}), profile(), None, "rejected", "invalid", "valid", "is a int"),
-    (event(deliver_at=NOW + timedelta(hours=1)), profile(), None, "rejected", "invalid", "valid", "deliver_at"),
     (event(), profile(), EARLIER, "duplicate", "duplicate", "duplicate", "normal/2/7"),
     (event(expires_at=NOW), profile(), None, "expired", "expired", "expired", "since 2026-03-08T12:00"),
     (event(created_at=NOW - timedelta(hours=6)), profile(), None, "expired", "expired", "expired", "since"),
@@ -91,7 +92,9 @@ def test_a_required_category_passes_every_opt_out_and_says_so() -> None:
     who = profile(channels=["sms"], enabled=False, preferences={("security", "sms"): False})
     decision = rule(event(type="account.code"), who).decision
     assert decision.verdict == "deliver"
-    assert {v.reason for v in decision.channels} == {"required category"}
+    assert [(v.channel, v.reason) for v in decision.channels if v.allowed] == [
+        ("sms", "required category, passes: global switch is off")
+    ]
 
 
 channels = st.sampled_from(CHANNELS)

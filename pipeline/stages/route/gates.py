@@ -1,0 +1,81 @@
+"""The gates that ask about the event as a whole."""
+
+from dataclasses import replace
+
+from pipeline.model.catalogue import problems
+from pipeline.stages.route.case import Answer, Case, Stop, held
+
+
+def valid(case: Case) -> Answer:
+    """The type is known; identity, times and variables are right."""
+    # What has passed or is to come is the business of other gates: at the door it may be a mistake.
+    timeless = replace(case.event, expires_at=None, deliver_at=None)
+    found = problems(timeless, case.facts.catalogue, case.now)
+    if not found:
+        return case.event.type
+    return Stop(verdict="rejected", reason="invalid", evidence=" | ".join(map(str, found)))
+
+
+def fresh(case: Case) -> Answer:
+    """No earlier record decided the same id; a release passes if what was decided last is its own hold.
+
+    A hold may outlast the window of ids (a month against a week): its release passes as long as nobody
+    remembers another decision.
+    """
+    before, release = case.facts.decided, case.release_of
+    if before is None:
+        return "" if release is None else f"release of {release}"
+    where = f"decided at {before.source}"
+    if release is not None:
+        if before.verdict == "held" and before.source == release:
+            return f"release of {release}"
+    elif before.verdict == "rejected":  # a release that was rejected; what is mended may come again
+        return f"rejected at {before.source}"
+    elif before.content and before.content != case.event.content:
+        return Stop(verdict="rejected", reason="id_reused", evidence=f"other content was {where}")
+    return Stop(verdict="duplicate", reason="duplicate", evidence=where)
+
+
+def in_time(case: Case) -> Answer:
+    """It has not expired."""
+    end = case.expires_at
+    if case.now < end:
+        return f"until {end.isoformat()}"
+    return Stop(verdict="expired", reason="expired", evidence=f"since {end.isoformat()}")
+
+
+def not_recalled(case: Case) -> Answer:
+    """No operator has withdrawn it."""
+    recalls = case.facts.recalls
+    if not recalls:
+        return ""
+    event = case.event
+    found = recalls.match(
+        tenant=event.tenant,
+        event_id=event.event_id,
+        collapse_key=event.collapse_key,
+        type=event.type,
+        template_version=case.kind.template_version,
+        created_at=event.created_at,
+    )
+    if found is None:
+        return ""
+    return Stop(verdict="recalled", reason="recalled", evidence=found.evidence())
+
+
+def due(case: Case) -> Answer:
+    """Its time has come."""
+    at = case.event.deliver_at
+    if at is None:
+        return ""
+    if at <= case.now:
+        return f"since {at.isoformat()}"
+    return held(case, "due", at, "deliver_at is to come")
+
+
+def known(case: Case) -> Answer:
+    """The user has a profile."""
+    profile = case.facts.profile
+    if profile is None:
+        return Stop(verdict="suppressed", reason="unknown_user", evidence="no profile")
+    return f"profile version {profile.version}"
