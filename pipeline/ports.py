@@ -13,13 +13,14 @@ from pipeline.model.decision import Decision
 from pipeline.model.delivery import Delivery
 from pipeline.model.engagement import Engagement
 from pipeline.model.event import Event, Value
+from pipeline.model.hold import Hold
 from pipeline.model.outcome import Outcome
 from pipeline.model.profile import Profile
 from pipeline.model.record import Incoming, Outgoing
 from pipeline.model.template import Template, Unrenderable
 
 UserKey = tuple[str, str]  # (tenant, user_id)
-Record = Event | Decision | Delivery | Outcome | Engagement
+Record = Event | Decision | Delivery | Outcome | Engagement | Hold
 R = TypeVar("R", bound=Record)
 
 

@@ -10,12 +10,14 @@ from typing import Literal
 from pipeline.model.event import CHANNELS, LANES, Channel, Lane
 from pipeline.model.ladder import TIERS
 
-Schema = Literal["event", "decision", "delivery", "outcome", "engagement"]
+Schema = Literal["event", "decision", "delivery", "outcome", "engagement", "hold"]
 DAY = timedelta(days=1)
 
 DECISIONS = "notification.decisions"
 OUTCOMES = "notification.outcomes"
 ENGAGEMENT = "notification.engagement"
+HOLDS = "notification.holds"
+RELEASED = "notification.released"
 DEAD = "notification.dead"
 
 # Bytes of one event. A push holds 4 KB and an SMS 1.5; a delivery, which carries the event's bytes,
@@ -59,8 +61,9 @@ def table(partitions: int = 4) -> tuple[Topic, ...]:
     """All topics.
 
     Events and decisions have the same number of partitions: the router writes a decision into the
-    partition number of its event. Decisions outlive events by a day, or a router that restores from
-    them would forget an id while its event can still be read again.
+    partition number of its event, and holds and releases stay in that number. Decisions outlive
+    events, holds and releases by a day, or a router that restores from them would forget an id while
+    its event can still be read, or its hold be stored and released, again.
     """
     # Seven days of events: a long weekend of outage, and the window in which an id is remembered.
     week, fortnight = 7 * DAY, 14 * DAY
@@ -71,6 +74,8 @@ def table(partitions: int = 4) -> tuple[Topic, ...]:
     return (
         *(topic(events(lane), "event", week, f"accepted events, {lane} lane") for lane in LANES),
         topic(DECISIONS, "decision", 8 * DAY, "one decision per event: audit and changelog"),
+        topic(HOLDS, "hold", week, "events that wait for their time, on their way to the timers"),
+        topic(RELEASED, "hold", week, "holds that are due, to be decided again"),
         *(
             topic(deliver(channel, lane), "delivery", week, f"to be sent by {channel}, {lane} lane")
             for channel in CHANNELS

@@ -18,6 +18,7 @@ from pipeline.model.delivery import Delivery
 from pipeline.model.engagement import Engagement
 from pipeline.model.errors import Unreadable
 from pipeline.model.event import Event
+from pipeline.model.hold import Hold
 from pipeline.model.outcome import Outcome
 from pipeline.ports import R, Record
 
@@ -71,7 +72,7 @@ def _decision_out(decision: Decision) -> dict[str, Any]:
 
 
 _flat: dict[type[Record], Callable[[Any], dict[str, Any]]] = {
-    cls: _plain(cls) for cls in (Event, Decision, Delivery, Outcome, Engagement)
+    cls: _plain(cls) for cls in (Event, Decision, Delivery, Outcome, Engagement, Hold)
 }
 _out: dict[type[Record], Callable[[Any], dict[str, Any]]] = {**_flat, Decision: _decision_out}
 _in: dict[type[Record], Callable[[dict[str, Any]], Any]] = {
@@ -80,11 +81,12 @@ _in: dict[type[Record], Callable[[dict[str, Any]], Any]] = {
     Delivery: lambda values: Delivery(**values),
     Outcome: lambda values: Outcome(**values),
     Engagement: lambda values: Engagement(**values),
+    Hold: lambda values: Hold(**values),
 }
 
 
 class Wire:
-    """Encodes and decodes the five records of everpost."""
+    """Encodes and decodes the records of everpost."""
 
     def __init__(self, ids: SchemaIds) -> None:
         self._ids = ids

@@ -14,6 +14,7 @@ from pipeline.model.delivery import Delivery
 from pipeline.model.engagement import Engagement
 from pipeline.model.errors import Unreadable
 from pipeline.model.event import CHANNELS, LANES, Event
+from pipeline.model.hold import Hold
 from pipeline.model.outcome import Outcome
 from pipeline.ports import Record
 from tests.support.make import event
@@ -67,9 +68,12 @@ outcomes = st.builds(
     at=times,
 )
 engagements = st.builds(Engagement, facts=st.dictionaries(st.text(), st.text()), at=times)
+holds = st.builds(
+    Hold, due_at=times, expires_at=times, source_partition=ints, source_offset=longs, held_at=times
+)
 
 
-@given(record=events | decisions | deliveries | outcomes | engagements)
+@given(record=events | decisions | deliveries | outcomes | engagements | holds)
 def test_every_record_survives_the_wire(record: Record) -> None:
     """What was written is what is read, field by field."""
     assert WIRE.decode(type(record), WIRE.encode(record)) == record
