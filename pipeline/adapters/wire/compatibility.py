@@ -144,7 +144,7 @@ _KEEP = "Keep the type, and add a field with another name and a default beside i
 
 
 def _schema(part: object) -> Schema:
-    """avro keeps a schema's parts in properties without a type."""
+    """Avro keeps a schema's parts in properties without a type."""
     assert isinstance(part, Schema)
     return part
 

@@ -46,6 +46,36 @@ def source(release: Release, directory: Path = SCHEMAS) -> dict[str, Any]:
         raise ConfigurationError(f"the schemas are incomplete: {error}; install everpost anew") from error
 
 
+def parsed(schema: dict[str, Any]) -> dict[str, Any]:
+    """A record schema as fastavro works with it. Raises what its `parse_schema` raises."""
+    found = parse_schema(schema)
+    _set_bytes(found)
+    assert isinstance(found, dict)
+    return found
+
+
+def _set_bytes(schema: Any) -> None:
+    """Defaults of bytes become bytes. JSON writes them as text, and fastavro would hand that out."""
+    match schema:
+        case {"type": "record"}:
+            for field in schema["fields"]:
+                if field["type"] in _BYTES and isinstance(field.get("default"), str):
+                    field["default"] = field["default"].encode("latin-1")
+                _set_bytes(field["type"])
+        case {"type": "array"}:
+            _set_bytes(schema["items"])
+        case {"type": "map"}:
+            _set_bytes(schema["values"])
+        case list():
+            for branch in schema:
+                _set_bytes(branch)
+        case _:
+            pass
+
+
+_BYTES = ("bytes", ["bytes", "null"])  # a default is of the first branch
+
+
 class LockFile:
     """The ids of `schemas/ids.json`. Every released version stays readable for ever."""
 
@@ -53,7 +83,7 @@ class LockFile:
         lock = releases(directory)
         self._schemas: dict[int, Mapping[str, Any]] = {}
         for release in lock:
-            self._schemas[release.id] = parse_schema(source(release, directory))  # pyright: ignore[reportArgumentType]
+            self._schemas[release.id] = parsed(source(release, directory))
         self._current = {release.name: release.id for release in lock}  # the last of a name is written
 
     def write_id(self, name: str) -> int:

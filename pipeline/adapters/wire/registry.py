@@ -17,10 +17,9 @@ from typing import Any
 import httpx2
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
-from fastavro import parse_schema
-from fastavro.schema import SchemaParseException
+from fastavro.schema import SchemaParseException, UnknownType
 
-from pipeline.adapters.wire.ids import SCHEMAS, Release, releases, source
+from pipeline.adapters.wire.ids import SCHEMAS, Release, parsed, releases, source
 from pipeline.model.errors import ConfigurationError, DependencyDown, EverpostError, Unreadable
 from pipeline.model.topics import Topic
 
@@ -183,12 +182,12 @@ def _schema(release: Release, directory: Path) -> Schema:
 def _record(id: int, schema: Schema) -> Mapping[str, Any]:
     """The schema parsed. Raises Unreadable when it is none of an Avro record: ours always are."""
     try:
-        parsed = parse_schema(json.loads(schema.schema_str or ""))
-    except (ValueError, KeyError, TypeError, AttributeError, SchemaParseException) as error:
-        raise Unreadable(f"schema id {id} is no Avro record to the registry") from error
-    if not isinstance(parsed, dict) or parsed.get("type") != "record":
-        raise Unreadable(f"schema id {id} is no Avro record to the registry")
-    return parsed
+        source: Any = json.loads(schema.schema_str or "")
+        if source["type"] == "record":
+            return parsed(source)
+    except (ValueError, KeyError, TypeError, SchemaParseException, UnknownType):
+        pass  # JSON Schema, Protobuf, or an Avro type of another shape
+    raise Unreadable(f"schema id {id} is no Avro record to the registry")
 
 
 @contextmanager

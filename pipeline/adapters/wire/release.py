@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from fastavro import parse_schema
-from fastavro.schema import SchemaParseException
+from fastavro.schema import SchemaParseException, UnknownType
 
 from pipeline.adapters.wire.compatibility import problems
 from pipeline.adapters.wire.ids import SCHEMAS, Release, releases, source
@@ -87,7 +87,7 @@ def _current(name: str, directory: Path) -> dict[str, Any]:
     try:
         schema = json.loads(path.read_text(encoding="utf-8"))
         parse_schema(schema)
-    except (json.JSONDecodeError, SchemaParseException, KeyError) as error:
+    except (json.JSONDecodeError, SchemaParseException, UnknownType, KeyError, TypeError) as error:
         raise ConfigurationError(f"schemas/{path.name} is no Avro schema: {error!r}") from error
     return schema
 
