@@ -1,11 +1,12 @@
 """Values for tests: short ways to events, profiles and a catalogue."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
-from pipeline.model.catalogue import Catalogue, Category, EventType, Variable
+from pipeline.model.catalogue import Cap, Catalogue, Category, EventType, Variable
 from pipeline.model.event import CHANNELS, Channel, Event
 from pipeline.model.profile import Address, Profile
 
@@ -14,6 +15,13 @@ NOW = datetime(2026, 3, 8, 12, 0, tzinfo=UTC)
 FLIGHTS = Category(name="flights")
 SECURITY = Category(name="security", required=True)
 OFFERS = Category(name="offers", on_by_default=frozenset({"email"}))
+NEWS = Category(
+    name="news",
+    caps={
+        "apns": Cap(limit=2, window=timedelta(hours=2), then="hold"),
+        "sms": Cap(limit=1, window=timedelta(days=1)),
+    },
+)
 
 
 def event_type(name: str, category: Category, channels: tuple[Channel, ...] = CHANNELS) -> EventType:
@@ -33,6 +41,8 @@ CATALOGUE: Catalogue = {
     "flight.cancelled": event_type("flight.cancelled", FLIGHTS),
     "account.code": event_type("account.code", SECURITY, ("sms", "email")),
     "offer.weekend": event_type("offer.weekend", OFFERS),
+    "news.brief": event_type("news.brief", NEWS, ("apns", "sms")),
+    "seat.free": replace(event_type("seat.free", FLIGHTS, ("fcm", "apns", "sms")), choice="first"),
 }
 
 

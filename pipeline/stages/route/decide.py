@@ -90,6 +90,7 @@ def _unreadable(arrival: Arrival, now: datetime) -> Decision:
         source_partition=source.partition,
         source_offset=source.offset,
         decided_at=now,
+        release_of=_release(arrival),
     )
 
 
@@ -155,5 +156,9 @@ def _decision(arrival: Arrival, case: Case, verdict: Verdict, asked: tuple[recor
         source_offset=source.offset,
         decided_at=case.now,
         content=event.content,
-        release_of="" if arrival.release_of is None else str(arrival.release_of),
+        release_of=_release(arrival),
     )
+
+
+def _release(arrival: Arrival) -> str:
+    return "" if arrival.release_of is None else str(arrival.release_of)

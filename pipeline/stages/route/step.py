@@ -1,9 +1,9 @@
 """The router's loop: read a batch, gather facts, decide, write everything in one transaction.
 
-    1 read       a batch from the lanes, urgent first
+    1 read       a batch from the lanes and of released holds, urgent first
     2 gather     the profiles of all its users, in one query
     3 decide     `decide.route`, record by record, against memory and what this batch decided so far
-    4 commit     decisions, deliveries, dead letters and offsets, all or none
+    4 commit     decisions, deliveries, holds, dead letters and offsets, all or none
     5 learn      only now memory changes
 
 While Postgres or the registry is away the process stays in its group, reads nothing, skips nothing.
@@ -11,7 +11,7 @@ While Postgres or the registry is away the process stays in its group, reads not
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event as Flag
 from typing import Protocol
 
@@ -21,10 +21,11 @@ from pipeline.model.catalogue import Catalogue
 from pipeline.model.dead import Cause, Disposition, dead_letter
 from pipeline.model.errors import DependencyDown, Unreadable
 from pipeline.model.event import LANES, Event, user_key
+from pipeline.model.hold import Hold
 from pipeline.model.profile import Profile
 from pipeline.model.recall import Recalls
 from pipeline.model.record import Incoming, Outgoing
-from pipeline.model.topics import DECISIONS, deliver, events
+from pipeline.model.topics import DECISIONS, HOLDS, RELEASED, deliver, events
 from pipeline.observe import Log, Meter, heartbeat, link, span
 from pipeline.ports import Clock, Codec, UserKey
 from pipeline.stages.route.decide import route
@@ -33,8 +34,8 @@ from pipeline.stages.route.memory import identity
 from pipeline.stages.route.state import Batch, RouterState
 
 GROUP = "everpost.route"
-TOPICS = tuple(events(lane) for lane in LANES)
-_URGENCY = {topic: order for order, topic in enumerate(TOPICS)}
+TOPICS = (*(events(lane) for lane in LANES), RELEASED)
+_URGENCY = {name: order for order, lane in enumerate(LANES) for name in (lane, events(lane))}
 _IDLE = 0.5  # seconds that a poll waits for the first record
 _AWAY = 0.5  # seconds between two questions to something that is away
 _log = Log(__name__)
@@ -119,16 +120,16 @@ def decide_batch(router: Router, records: Sequence[Incoming]) -> list[tuple[Inco
     Raises DependencyDown when profiles or schema ids can't be had; nothing has changed then.
     """
     fresh = [r for r in records if r.offset >= router.state.next_offset(r.topic, r.partition)]
-    fresh.sort(key=lambda record: _URGENCY[record.topic])  # stable: offsets stay in order
-    arrivals = [_arrival(router.wire, record) for record in fresh]
-    users = {(a.event.tenant, a.event.user_id) for a in arrivals if a.event is not None}
+    arrivals = [(record, _arrival(router.wire, record)) for record in fresh]
+    arrivals.sort(key=_urgency)  # stable: offsets of a lane stay in order
+    users = {(a.event.tenant, a.event.user_id) for _, a in arrivals if a.event is not None}
     profiles = router.fetch(sorted(users))
     recalls = router.recalls()
     now = router.clock()
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # what is remembered is what is written
     batch = Batch(router.state)
     pairs: list[tuple[Incoming, Ruling]] = []
-    for record, arrival in zip(fresh, arrivals, strict=True):
+    for record, arrival in arrivals:
         facts = _facts(router.catalogue, recalls, arrival, profiles, batch)
         ruling = route(arrival, facts, now)
         batch.note(ruling.decision)
@@ -137,18 +138,35 @@ def decide_batch(router: Router, records: Sequence[Incoming]) -> list[tuple[Inco
 
 
 def _arrival(wire: Codec, record: Incoming) -> Arrival:
+    arrival = _read(wire, record)
+    if arrival.event is None or arrival.event.key == record.key:
+        return arrival
+    # Under another key the same user's events meet in another partition, and a duplicate passes.
+    return replace(arrival, event=None, defect="the record's key is not <tenant>/<user_id>")
+
+
+def _read(wire: Codec, record: Incoming) -> Arrival:
     source = Source(topic=record.topic, partition=record.partition, offset=record.offset)
-    raw = record.value or b""
+    raw, release_of = record.value or b"", None
     try:
-        event = wire.decode(Event, record.value)
+        if record.topic == RELEASED:
+            hold = wire.decode(Hold, raw)
+            release_of = Source(
+                topic=hold.source_topic, partition=hold.source_partition, offset=hold.source_offset
+            )
+            raw = hold.event
+        event = wire.decode(Event, raw)
     except Unreadable as defect:
-        return Arrival(source=source, event=None, raw=raw, defect=str(defect))
-    if record.key != event.key:
-        # Under another key the same user's events meet in another partition, and a duplicate passes.
-        return Arrival(
-            source=source, event=None, raw=raw, defect="the record's key is not <tenant>/<user_id>"
-        )
-    return Arrival(source=source, event=event, raw=raw)
+        return Arrival(source=source, event=None, raw=raw, release_of=release_of, defect=str(defect))
+    return Arrival(source=source, event=event, raw=raw, release_of=release_of)
+
+
+def _urgency(pair: tuple[Incoming, Arrival]) -> int:
+    """By the topic's lane, as everywhere; a release, which comes on a topic of all lanes, by its own."""
+    record, arrival = pair
+    if record.topic == RELEASED:
+        return _URGENCY.get(arrival.event.priority, len(LANES)) if arrival.event else len(LANES)
+    return _URGENCY[record.topic]
 
 
 def _facts(
@@ -174,11 +192,15 @@ def _facts(
 
 
 def to_records(wire: Codec, source: Incoming, ruling: Ruling) -> list[Outgoing]:
-    """What a ruling writes: its decision beside the event's partition number, deliveries, a dead letter."""
-    decision = ruling.decision
+    """What a ruling writes: its decision and its hold into the event's partition number, deliveries, a dead letter."""
+    decision, hold = ruling.decision, ruling.hold
     written = [
         Outgoing(topic=DECISIONS, key=source.key, value=wire.encode(decision), partition=source.partition)
     ]
+    if hold is not None:
+        written.append(
+            Outgoing(topic=HOLDS, key=source.key, value=wire.encode(hold), partition=source.partition)
+        )
     written.extend(
         Outgoing(
             topic=deliver(delivery.channel, delivery.lane),

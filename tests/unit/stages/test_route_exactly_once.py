@@ -1,43 +1,48 @@
-"""The router against a perfect one: batches, aborts and crashes in any order give its decisions."""
+"""The router against a perfect one: batches, aborts, crashes and timers in any order give its decisions."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from threading import Event as Flag
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from pipeline.adapters.wire.codec import Wire
 from pipeline.adapters.wire.ids import LockFile
 from pipeline.model.decision import Decision
-from pipeline.model.event import Lane
+from pipeline.model.event import Channel, Event, Lane
+from pipeline.model.hold import Hold
 from pipeline.model.profile import Profile
 from pipeline.model.record import Incoming, Outgoing
-from pipeline.model.topics import DECISIONS, events
+from pipeline.model.topics import DECISIONS, HOLDS, RELEASED, events
 from pipeline.observe import Meter
 from pipeline.ports import UserKey
 from pipeline.stages.route.state import RouterState
 from pipeline.stages.route.step import Router, run
-from tests.support.make import CATALOGUE, NOW, event, profile
+from tests.support.make import CATALOGUE, NEWS, NOW, event, profile
 
 WIRE = Wire(LockFile())
+END = NOW + timedelta(days=30)  # nothing expires here
 
 
 class _Log:
-    """A broker of one partition number: events by topic, decisions, the group's offsets."""
+    """A broker of one partition number: events and releases by topic, decisions, holds, the group's offsets."""
 
     def __init__(self) -> None:
-        self.events: dict[str, list[Incoming]] = {}
+        self.topics: dict[str, list[Incoming]] = {}
         self.decisions: list[bytes] = []
+        self.holds: list[Outgoing] = []
         self.offsets: dict[str, int] = {}
 
-    def publish(self, lane: Lane, event_id: str, raw: bytes | None) -> None:
-        """Append an event, or bytes that are none."""
-        topic = events(lane)
-        what = event(event_id=event_id, priority=lane)
-        queue = self.events.setdefault(topic, [])
-        value = WIRE.encode(what) if raw is None else raw
-        queue.append(Incoming(topic=topic, partition=0, offset=len(queue), key=what.key, value=value, at=NOW))
+    def append(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+        """Append a record."""
+        queue = self.topics.setdefault(topic, [])
+        queue.append(Incoming(topic=topic, partition=0, offset=len(queue), key=key, value=value, at=NOW))
+
+    def decided(self) -> list[Decision]:
+        """Every committed decision, in order."""
+        return [WIRE.decode(Decision, value) for value in self.decisions]
 
 
 class _Transactions:
@@ -52,7 +57,7 @@ class _Transactions:
     def poll(self, limit: int, timeout: float) -> list[Incoming]:
         """The next records of every topic, at most `limit`; stops the router at the end."""
         assert limit > 0 < timeout
-        batch = [r for t, rs in self.log.events.items() for r in rs[self.position.get(t, 0) :]][: self.limit]
+        batch = [r for t, rs in self.log.topics.items() for r in rs[self.position.get(t, 0) :]][: self.limit]
         if not batch:
             self.stop.set()
         for record in batch:
@@ -71,7 +76,9 @@ class _Transactions:
         if fate == "abort":
             self.position = dict(self.log.offsets)
             return False
+        assert all(record.partition == 0 for record in records if record.topic in (DECISIONS, HOLDS))
         self.log.decisions += [r.value or b"" for r in records if r.topic == DECISIONS]
+        self.log.holds += [r for r in records if r.topic == HOLDS]
         self.log.offsets.update({topic: offset for topic, _, offset in offsets})
         if fate == "crash after":
             raise ConnectionAbortedError
@@ -83,20 +90,48 @@ def _fetch(users: Sequence[UserKey]) -> Mapping[UserKey, Profile]:
 
 
 class ExactlyOnce(RuleBasedStateMachine):
-    """Publish, and run routers that crash, abort, and lose the group's offsets."""
+    """Publish, and run routers that crash, abort, and lose the group's offsets; timers that release twice."""
+
+    published = Bundle[Event]("published")
 
     def __init__(self) -> None:
         super().__init__()
         self.log = _Log()
+        self.now = NOW
 
     @rule(
+        target=published,
+        event_id=st.sampled_from("abcdef"),
         lane=st.sampled_from(["urgent", "normal", "bulk"]),
-        event_id=st.sampled_from(["a", "b", "c", "d"]),
-        raw=st.none() | st.just(b"{}"),
+        kind=st.sampled_from(["flight.cancelled", "news.brief"]),
+        due=st.sampled_from([None, NOW + timedelta(hours=1), NOW + timedelta(hours=5)]),
     )
-    def publish(self, lane: Lane, event_id: str, raw: bytes | None) -> None:
-        """A service publishes an event, an earlier one again, or garbage."""
-        self.log.publish(lane, event_id, raw)
+    def publish(self, event_id: str, lane: Lane, kind: str, due: datetime | None) -> Event:
+        """A service publishes an event, under a new id or one that stands for the same or for another content."""
+        what = event(event_id=event_id, priority=lane, type=kind, deliver_at=due, expires_at=END)
+        self.log.append(events(lane), what.key, WIRE.encode(what))
+        return what
+
+    @rule(what=published)
+    def publish_again(self, what: Event) -> None:
+        """A service does not know whether its event has arrived."""
+        self.log.append(events(what.priority), what.key, WIRE.encode(what))
+
+    @rule(what=consumes(published), topic=st.sampled_from([RELEASED, events("normal")]))
+    def publish_garbage(self, what: Event, topic: str) -> None:
+        """Bytes that nobody can read, or that stand on the wrong topic."""
+        self.log.append(topic, what.key, b"{}" if topic == events("normal") else WIRE.encode(what))
+
+    @rule(number=st.integers(0, 20), times=st.integers(1, 2))
+    def release(self, number: int, times: int) -> None:
+        """A timer runs off, too early or too late, or again because its process died before it knew."""
+        for hold in self.log.holds[number : number + 1] * times:
+            self.log.append(RELEASED, hold.key, hold.value)
+
+    @rule(wait=st.sampled_from([timedelta(minutes=30), timedelta(minutes=90), timedelta(hours=13)]))
+    def wait(self, wait: timedelta) -> None:
+        """Time passes."""
+        self.now += wait
 
     @rule(
         limit=st.integers(1, 5),
@@ -106,7 +141,7 @@ class ExactlyOnce(RuleBasedStateMachine):
         """A fresh router process works until the end or its crash."""
         stop = Flag()
         transactions = _Transactions(self.log, limit, fate, stop)
-        state = RouterState(WIRE, lambda _partitions, _since: list(self.log.decisions), lambda: NOW)
+        state = RouterState(WIRE, lambda _partitions, _since: list(self.log.decisions), lambda: self.now)
         state.restore([0])
         router = Router(
             transactions=transactions,
@@ -114,7 +149,7 @@ class ExactlyOnce(RuleBasedStateMachine):
             wire=WIRE,
             fetch=_fetch,
             catalogue=CATALOGUE,
-            clock=lambda: NOW,
+            clock=lambda: self.now,
             meter=Meter(),
             batch=limit,
         )
@@ -130,20 +165,46 @@ class ExactlyOnce(RuleBasedStateMachine):
 
     @invariant()
     def every_record_is_decided_once(self) -> None:
-        """No record has two decisions, and of each id at most one record is delivered."""
-        decisions = [WIRE.decode(Decision, value) for value in self.log.decisions]
+        """No record has two decisions, no id is delivered twice, and nothing before its time."""
+        decisions = self.log.decided()
         sources = [(d.source_topic, d.source_offset) for d in decisions]
         assert len(sources) == len(set(sources))
         delivered = [d.event_id for d in decisions if d.verdict == "deliver"]
         assert len(delivered) == len(set(delivered))
+        assert len(self.log.holds) == sum(d.verdict == "held" for d in decisions)
+        for hold in (WIRE.decode(Hold, record.value) for record in self.log.holds):
+            assert hold.held_at < hold.due_at < hold.expires_at
+
+    @invariant()
+    def no_cap_is_passed(self) -> None:
+        """In no window are there more sends of a category than its cap lets through."""
+        news = [d for d in self.log.decided() if d.category == "news" and d.verdict == "deliver"]
+        for channel, cap in NEWS.caps.items():
+            sent = _sent(news, channel)
+            for first, last in zip(sent, sent[cap.limit :], strict=False):
+                assert last - first >= cap.window
 
     def teardown(self) -> None:
-        """After a last quiet run every record has its decision, and every readable id one delivery."""
+        """In the end every record has its decision, and every id that was readable exactly one delivery."""
         self.route(limit=5, fate=[])
-        decisions = [WIRE.decode(Decision, value) for value in self.log.decisions]
-        assert len(decisions) == sum(len(queue) for queue in self.log.events.values())
-        readable = {d.event_id for d in decisions if d.verdict != "rejected"}
-        assert readable == {d.event_id for d in decisions if d.verdict == "deliver"}
+        released = 0
+        while released < len(self.log.holds):
+            holds = self.log.holds[released:]
+            released = len(self.log.holds)
+            self.now = max(self.now, *(WIRE.decode(Hold, hold.value).due_at for hold in holds))
+            for hold in holds * 2:
+                self.log.append(RELEASED, hold.key, hold.value)
+            self.route(limit=3, fate=[])
+        self.no_cap_is_passed()
+        decisions = self.log.decided()
+        assert len(decisions) == sum(len(queue) for queue in self.log.topics.values())
+        final = sorted(d.event_id for d in decisions if d.verdict not in ("held", "duplicate", "rejected"))
+        assert final == sorted({d.event_id for d in decisions if d.verdict != "rejected"})
+        assert final == sorted(d.event_id for d in decisions if d.verdict == "deliver")
+
+
+def _sent(decisions: Sequence[Decision], channel: Channel) -> list[datetime]:
+    return sorted(d.decided_at for d in decisions if any(p.channel == channel for p in d.deliveries))
 
 
 TestExactlyOnce = ExactlyOnce.TestCase
