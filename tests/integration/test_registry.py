@@ -21,6 +21,7 @@ from pipeline.cli import contract
 from pipeline.model.errors import ConfigurationError, DependencyDown, Unreadable
 from pipeline.model.event import Event
 from pipeline.model.topics import events, table
+from pipeline.sdk.registry import encoder
 from pipeline.settings import Settings
 from pipeline.wiring import wire
 from tests.support import services
@@ -164,6 +165,7 @@ def test_in_a_shared_registry_its_ids_hold(
     written = theirs.encode(event())
     assert written[:5] == b"\0\0\0\0\x02"
     assert theirs.decode(Event, written) == event()
+    assert encoder(shared.url).encode(event()) == written
     with pytest.raises(Unreadable, match=r"schema id 1 is Parcel, not everpost\.Event"):
         theirs.decode(Event, Wire(LockFile()).encode(event()))
 
