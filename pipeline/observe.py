@@ -175,12 +175,18 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{
 _LINKS = 128  # of a span, as the SDK keeps by default
 
 
+_KINDS: Mapping[Span, trace.SpanKind] = {
+    "create event": trace.SpanKind.PRODUCER,
+    "process batch": trace.SpanKind.CONSUMER,
+}
+
+
 @contextmanager
 def span(name: Span, **attributes: str) -> Generator[trace.Span]:
     """Time a piece of work. An error ends it by its type alone: a message may hold an address."""
     with _tracer.start_as_current_span(
         name,
-        kind=trace.SpanKind.CONSUMER,
+        kind=_KINDS[name],
         attributes=attributes,
         record_exception=False,
         set_status_on_exception=False,

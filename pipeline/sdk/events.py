@@ -8,6 +8,7 @@ from uuid import UUID
 from opentelemetry import trace
 
 from pipeline.model.event import Channel, Event, Lane, Value
+from pipeline.observe import span
 
 
 def uuid7(now: datetime, chance: int) -> UUID:
@@ -39,6 +40,8 @@ def new_event(  # noqa: PLR0913  # the fields of an event, all by name
     still is an id of yours, such as "order-17/shipped".
     """
     now = created_at or datetime.now(UTC)  # noqa: TID251  # the caller's edge: here time and chance come in
+    with span("create event", type=type):
+        created_in = traceparent or _current_trace()
     return Event(
         event_id=event_id or str(uuid7(now, secrets.randbits(74))),
         user_id=user_id,
@@ -51,7 +54,7 @@ def new_event(  # noqa: PLR0913  # the fields of an event, all by name
         channels=None if channels is None else tuple(channels),
         collapse_key=collapse_key,
         locale=locale,
-        traceparent=traceparent or _current_trace(),
+        traceparent=created_in,
         data=dict(data),
     )
 
