@@ -1,15 +1,17 @@
 """Real topics for tests. The broker is shared, so a test knows its records by a tenant of its own."""
 
+import time
 from collections.abc import Sequence
 from typing import cast
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from pipeline.model.topics import table
 from tests.support.services import until
 
 _ANSWER = 15.0  # seconds
+_READING = 60.0  # seconds for a whole topic
 
 
 def create_topics(servers: str, partitions: int = 4) -> None:
@@ -38,21 +40,28 @@ def _led(admin: AdminClient, places: Sequence[TopicPartition]) -> bool:
 def read_tenant(servers: str, topic: str, tenant: str) -> Sequence[Message]:
     """Every committed record of a topic whose key belongs to the tenant, in order by partition."""
     consumer = Consumer(
-        {"bootstrap.servers": servers, "group.id": f"test-{tenant}", "enable.auto.commit": False}
+        {
+            "bootstrap.servers": servers,
+            "group.id": f"test-{tenant}",
+            "enable.auto.commit": False,
+            # Told by the broker: the last offset may be a transaction's marker, which no one is handed.
+            "enable.partition.eof": True,
+        }
     )
     try:
         numbers = consumer.list_topics(topic, _ANSWER).topics[topic].partitions
-        marks = {n: consumer.get_watermark_offsets(TopicPartition(topic, n), _ANSWER) for n in numbers}
-        consumer.assign([TopicPartition(topic, n, low) for n, (low, _) in marks.items()])
-        found: list[Message] = []
-        left = {n for n, (low, end) in marks.items() if low < end}
-        while left:
+        consumer.assign([TopicPartition(topic, n, OFFSET_BEGINNING) for n in numbers])
+        found, ended = list[Message](), set[int]()
+        end = time.monotonic() + _READING
+        while len(ended) < len(numbers):
+            assert time.monotonic() < end, f"{topic} is not read within {_READING} s"
             for message in consumer.consume(100, 0.05):
-                if message.error():
-                    raise KafkaException(message.error())
-                found.append(message)
-                if (message.offset() or 0) + 1 >= marks[message.partition() or 0][1]:
-                    left.discard(message.partition() or 0)
+                if (error := message.error()) is None:
+                    found.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    ended.add(message.partition() or 0)
+                else:
+                    raise KafkaException(error)
         return [m for m in sorted(found, key=lambda m: (m.partition(), m.offset())) if _of(m, tenant)]
     finally:
         consumer.close()
