@@ -10,7 +10,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Generator, Iterable, MutableMapping
+from collections.abc import Generator, Iterable, Mapping, MutableMapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
