@@ -8,11 +8,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 
 from pipeline.model.errors import Problem
 from pipeline.model.event import CHANNELS, LANES, Channel, Event, Lane, Value
 
+Choice = Literal["all", "first"]
+CHOICES: tuple[Choice, ...] = get_args(Choice)
 Kind = Literal["string", "integer", "number", "boolean"]
 _TYPES: Mapping[Kind, tuple[type, ...]] = {
     "string": (str,),
@@ -63,7 +65,7 @@ class EventType:
     name: str
     category: Category
     channels: tuple[Channel, ...]  # in the order of preference
-    choice: Literal["all", "first"] = "all"  # every channel that is left, or only the first of them
+    choice: Choice = "all"  # every channel that is left, or only the first of them
     variables: Mapping[str, Variable]
     lane: Lane = "normal"
     time_to_live: timedelta = timedelta(hours=24)

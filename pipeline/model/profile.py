@@ -7,7 +7,8 @@ from typing import Literal
 
 from pipeline.model.event import Channel
 
-Wishes = Mapping[tuple[str, Channel | Literal[""]], bool]
+AnyChannel = Channel | Literal[""]
+Wishes = Mapping[tuple[str, AnyChannel], bool]
 """Yes or no by (category, channel). An empty category or channel is the wider level: every one."""
 
 
@@ -33,9 +34,9 @@ class Profile:
     timezone: str = "UTC"  # IANA
     enabled: bool = True  # the global switch
     addresses: tuple[Address, ...] = ()  # active ones only
-    preferences: Wishes = field(default_factory=dict[tuple[str, Channel | Literal[""]], bool])  # the user's
+    preferences: Wishes = field(default_factory=dict[tuple[str, AnyChannel], bool])  # the user's
     tenant_defaults: Wishes = field(
-        default_factory=dict[tuple[str, Channel | Literal[""]], bool]
+        default_factory=dict[tuple[str, AnyChannel], bool]
     )  # for all users of the tenant; what is absent follows the category's default
     quiet_from: time | None = None  # local time, inclusive; both or none, equal: never quiet
     quiet_until: time | None = None  # local time, exclusive; before `quiet_from`: over midnight

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import time, timedelta
 from uuid import UUID
 
 import pytest
@@ -10,11 +10,16 @@ import pytest
 from pipeline.adapters.postgres.pool import Connection, session
 from pipeline.adapters.postgres.profiles import (
     PostgresProfiles,
+    Suppression,
     add_address,
     deactivate_address,
     save_profiles,
     set_enabled,
     set_preference,
+    set_quiet_hours,
+    set_tenant_default,
+    suppress,
+    unsuppress,
 )
 from pipeline.model.event import Channel
 from pipeline.model.profile import Address, Profile
@@ -34,8 +39,10 @@ def address(number: int, channel: Channel = "sms") -> Address:
 ADA = Profile(
     tenant="acme", user_id="ada", version=0, locale="de", timezone="Europe/Berlin",
     addresses=(address(1), address(2, "apns")),
-    preferences={("offers", "email"): True, ("flights", "sms"): False},
+    preferences={("offers", "email"): True, ("flights", "sms"): False, ("news", ""): False, ("", "fcm"): True},
+    quiet_from=time(22), quiet_until=time(7, 30),
 )  # fmt: skip
+BAD = Suppression(tenant="acme", channel="sms", value="+15551", reason="hard_bounce", at=NOW)
 BOB = Profile(tenant="acme", user_id="bob", version=0, enabled=False)
 
 
@@ -71,6 +78,18 @@ CHANGES: dict[str, tuple[Callable[[Connection], Awaitable[object]], bool]] = {
     "same address": (lambda c: add_address(c, "acme", "ada", address(1)), False),
     "dead address": (lambda c: deactivate_address(c, address(1).address_id, "410", NOW + timedelta(1)), True),
     "address of nobody": (lambda c: deactivate_address(c, str(UUID(int=9)), "410", NOW), False),
+    "quiet hours": (lambda c: set_quiet_hours(c, "acme", "ada", time(23), time(7, 30)), True),
+    "same quiet hours": (lambda c: set_quiet_hours(c, "acme", "ada", time(22), time(7, 30)), False),
+    "no quiet hours": (lambda c: set_quiet_hours(c, "acme", "ada", None, None), True),
+    "suppressed": (lambda c: suppress(c, [BAD]), True),
+    "suppressed elsewhere": (
+        lambda c: suppress(c, [replace(BAD, tenant="other"), replace(BAD, channel="email")]),
+        False,
+    ),
+    "nothing suppressed": (lambda c: suppress(c, []), False),
+    "not on the list": (lambda c: unsuppress(c, "acme", "sms", "+15551"), False),
+    # It would be a new version of all the tenant's profiles.
+    "tenant default": (lambda c: set_tenant_default(c, "acme", "news", "sms", allowed=False), False),
     "somebody else": (lambda c: set_enabled(c, "acme", "bob", enabled=True), False),
     "deleted wishes": (lambda c: c.execute("delete from everpost.preference"), True),
 }
@@ -109,6 +128,43 @@ async def test_a_dead_address_is_gone_until_it_registers_again(postgres: str) ->
             await add_address(c, "acme", "ada", again)
             assert not await deactivate_address(c, again.address_id, "410", dead)
             assert await addresses() == (address(2, "apns"), again)
+
+
+async def test_a_suppressed_address_says_why_until_it_is_free(postgres: str) -> None:
+    """Of the same tenant, channel and value, whoever has it; the first reason stays; each change is a version."""
+    mailbox = replace(address(3, "email"), value="Ada@Example.com")
+    async with migrated(postgres) as pool, session(pool) as c:
+        await save_profiles(
+            c, [replace(ADA, addresses=(address(1), mailbox)), replace(ADA, user_id="eve", addresses=())]
+        )
+
+        async def found() -> tuple[list[str], int]:
+            ada = (await PostgresProfiles(pool).fetch([("acme", "ada")]))["acme", "ada"]
+            return [a.suppressed for a in ada.addresses], ada.version
+
+        reasons, first = await found()
+        assert reasons == ["", ""]
+        bounced = replace(BAD, channel="email", value="ADA@example.com", reason="complaint")
+        assert await suppress(c, [BAD, bounced, replace(BAD, value="+15559")]) == 3
+        assert await suppress(c, [replace(BAD, reason="other")]) == 0
+        reasons, second = await found()
+        assert (reasons, second > first) == (["hard_bounce", "complaint"], True)
+        assert await unsuppress(c, "acme", "sms", "+15551")
+        assert not await unsuppress(c, "acme", "sms", "+15551")
+        reasons, third = await found()
+        assert (reasons, third > second) == (["", "complaint"], True)
+
+
+async def test_a_tenants_defaults_come_with_each_of_its_users(postgres: str) -> None:
+    """Of the own tenant, at every level, and the latest word."""
+    async with migrated(postgres) as pool, session(pool) as c:
+        await save_profiles(c, [ADA, BOB, replace(BOB, tenant="other")])
+        await set_tenant_default(c, "acme", "news", "", allowed=True)
+        await set_tenant_default(c, "acme", "news", "", allowed=False)
+        await set_tenant_default(c, "acme", "", "sms", allowed=True)
+        profiles = await PostgresProfiles(pool).fetch([("acme", "ada"), ("acme", "bob"), ("other", "bob")])
+    said = {("news", ""): False, ("", "sms"): True}
+    assert [p.tenant_defaults for _, p in sorted(profiles.items())] == [said, said, {}]
 
 
 async def test_saving_again_changes_what_differs(postgres: str) -> None:

@@ -1,7 +1,8 @@
 """The catalogue from a directory: categories, event types, and the words in every language.
 
     categories.toml                 [flights]  [security] required = true  [offers] on_by_default = ["email"]
-    flight.cancelled/type.toml      category, channels, locales, [variables]; lane, time_to_live, template_version
+                                    [offers.caps] sms = "2 in 7d"  email = "3 in 24h, then hold"
+    flight.cancelled/type.toml      category, channels, locales, [variables]; lane, time_to_live, choice, template_version
     flight.cancelled/v1/en.toml     [push] title text link image   [sms] text   [email] subject text html
 
 A version is never changed once decisions have pinned it; new words are a new directory. `[push]` serves
@@ -21,7 +22,7 @@ from liquid import Environment, StrictUndefined
 from liquid.exceptions import LiquidError
 
 from pipeline.adapters.files.toml import Table, read
-from pipeline.model.catalogue import Catalogue, Category, EventType, Kind, Variable
+from pipeline.model.catalogue import CHOICES, LONGEST_CAP, Cap, Catalogue, Category, EventType, Kind, Variable
 from pipeline.model.event import CHANNELS, LANES, Channel
 from pipeline.model.template import Template
 
@@ -89,8 +90,28 @@ def _categories(source: Table) -> dict[str, Category]:
             name=name,
             required=table.take("required", bool, default=False),
             on_by_default=frozenset(table.some_of("on_by_default", CHANNELS, default=CHANNELS)),
+            caps=_caps(table.table("caps")),
         )
         table.end()
+    return found
+
+
+def _caps(table: Table) -> dict[Channel, Cap]:
+    """`sms = "2 in 7d"` drops the third within seven days, `"2 in 7d, then hold"` keeps it for a free slot."""
+    found: dict[Channel, Cap] = {}
+    named = table.keys()
+    for channel in (one for one in CHANNELS if one in named):
+        text = table.take(channel, str)
+        match = re.fullmatch(r"([1-9]\d{0,5}) in ([1-9]\d{0,5})([smhd])(, then hold)?", text)
+        if match is None:
+            raise table.wrong(
+                channel, f"{text!r} is no cap", 'write it as "2 in 24h" or "2 in 24h, then hold"'
+            )
+        window = timedelta(seconds=int(match[2]) * _UNITS[match[3]])
+        if window > LONGEST_CAP:
+            raise table.wrong(channel, f"{text!r} is too long", f"at most {LONGEST_CAP.days}d are remembered")
+        found[channel] = Cap(limit=int(match[1]), window=window, then="hold" if match[4] else "suppress")
+    table.end()
     return found
 
 
@@ -104,6 +125,7 @@ def _type(name: str, source: Table, categories: Mapping[str, Category]) -> Event
         locales=tuple(source.texts("locales")),
         variables={variable: _variable(variables, variable) for variable in list(variables.keys())},
         lane=source.one_of("lane", LANES, default="normal"),
+        choice=source.one_of("choice", CHOICES, default="all"),
         time_to_live=_duration(source, "time_to_live", default="24h"),
         template_version=source.take("template_version", int, default=1),
     )

@@ -4,7 +4,9 @@ A profile's `version` belongs to the database: triggers raise it with every chan
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, time
+from typing import Any
 
 import asyncpg
 
@@ -12,11 +14,22 @@ from pipeline.adapters.postgres.errors import translated
 from pipeline.adapters.postgres.pool import Connection, session
 from pipeline.adapters.postgres.statements import load
 from pipeline.model.event import Channel
-from pipeline.model.profile import Address, Profile
+from pipeline.model.profile import Address, AnyChannel, Profile, Wishes
 from pipeline.ports import UserKey
 
 _SQL = load("profiles")
-_NOTHING: Mapping[tuple[str, Channel], bool] = {}
+_NOTHING: Wishes = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suppression:
+    """An address of a tenant that nothing is sent to any more."""
+
+    tenant: str
+    channel: Channel
+    value: str  # personal data
+    reason: str  # hard_bounce, complaint, dead_address, …: one word, as evidence
+    at: datetime
 
 
 class PostgresProfiles:
@@ -38,8 +51,8 @@ class PostgresProfiles:
 
 
 def _profile(row: asyncpg.Record) -> Profile:
-    (tenant, user_id, version, locale, timezone, enabled, ids, *rest) = row
-    channels, values, registered, categories, on_channels, allowed = rest
+    (tenant, user_id, version, locale, timezone, enabled, quiet_from, quiet_until, ids, *rest) = row
+    channels, values, registered, suppressed, *wishes = rest
     return Profile(
         tenant=tenant,
         user_id=user_id,
@@ -47,23 +60,31 @@ def _profile(row: asyncpg.Record) -> Profile:
         locale=locale,
         timezone=timezone,
         enabled=enabled,
+        quiet_from=quiet_from,
+        quiet_until=quiet_until,
         addresses=()
         if ids is None
         else tuple(
-            Address(address_id=i, channel=c, value=v, registered_at=r)
-            for i, c, v, r in zip(ids, channels, values, registered, strict=True)
+            Address(address_id=i, channel=c, value=v, registered_at=r, suppressed=s)
+            for i, c, v, r, s in zip(ids, channels, values, registered, suppressed, strict=True)
         ),
-        preferences=_NOTHING
-        if categories is None
-        else dict(zip(zip(categories, on_channels, strict=True), allowed, strict=True)),
+        preferences=_wishes(*wishes[:3]),
+        tenant_defaults=_wishes(*wishes[3:]),
     )
+
+
+def _wishes(categories: Any, channels: Any, allowed: Any) -> Wishes:
+    """Three arrays of one length, or three nulls."""
+    if categories is None:
+        return _NOTHING
+    return dict(zip(zip(categories, channels, strict=True), allowed, strict=True))
 
 
 async def save_profiles(connection: Connection, profiles: Sequence[Profile]) -> None:
     """Insert or overwrite profiles with their addresses and preferences, in one transaction.
 
     Addresses and preferences that are not given stay as they are. The same again changes no address
-    and no preference.
+    and no preference. What is the tenant's (defaults, suppressions) is not written.
     """
     addresses = [(p.tenant, p.user_id, a) for p in profiles for a in p.addresses]
     wishes = [(p.tenant, p.user_id, key, on) for p in profiles for key, on in p.preferences.items()]
@@ -76,6 +97,8 @@ async def save_profiles(connection: Connection, profiles: Sequence[Profile]) -> 
                 [p.locale for p in profiles],
                 [p.timezone for p in profiles],
                 [p.enabled for p in profiles],
+                [p.quiet_from for p in profiles],
+                [p.quiet_until for p in profiles],
             )
             await _add(connection, addresses)
             await connection.execute(
@@ -107,9 +130,9 @@ async def _add(connection: Connection, addresses: Sequence[tuple[str, str, Addre
 
 
 async def set_preference(
-    connection: Connection, tenant: str, user_id: str, category: str, channel: Channel, *, allowed: bool
+    connection: Connection, tenant: str, user_id: str, category: str, channel: AnyChannel, *, allowed: bool
 ) -> None:
-    """Opt a known user in or out of a category on a channel."""
+    """Opt a known user in or out of a category on a channel; an empty one of the two stands for all."""
     with translated():
         await connection.execute(
             _SQL["set_preferences"], [tenant], [user_id], [category], [channel], [allowed]
@@ -120,6 +143,45 @@ async def set_enabled(connection: Connection, tenant: str, user_id: str, *, enab
     """Turn the global switch of a user; nothing happens when there is none."""
     with translated():
         await connection.execute(_SQL["set_enabled"], tenant, user_id, enabled)
+
+
+async def set_tenant_default(
+    connection: Connection, tenant: str, category: str, channel: AnyChannel, *, allowed: bool
+) -> None:
+    """Opt all users of a tenant in or out who say nothing themselves; an empty one of the two stands for all."""
+    with translated():
+        await connection.execute(_SQL["set_tenant_default"], tenant, category, channel, allowed)
+
+
+async def set_quiet_hours(
+    connection: Connection, tenant: str, user_id: str, quiet_from: time | None, quiet_until: time | None
+) -> None:
+    """Leave a known user in peace between two local times; both None: never."""
+    with translated():
+        await connection.execute(_SQL["set_quiet_hours"], tenant, user_id, quiet_from, quiet_until)
+
+
+async def suppress(connection: Connection, suppressions: Sequence[Suppression]) -> int:
+    """Put addresses on the suppression list; gives how many are new. The first reason stays."""
+    if not suppressions:
+        return 0
+    with translated():
+        status: str = await connection.execute(
+            _SQL["suppress"],
+            [s.tenant for s in suppressions],
+            [s.channel for s in suppressions],
+            [s.value for s in suppressions],
+            [s.reason for s in suppressions],
+            [s.at for s in suppressions],
+        )
+    return int(status.rpartition(" ")[2])
+
+
+async def unsuppress(connection: Connection, tenant: str, channel: Channel, value: str) -> bool:
+    """Take an address off the suppression list; False when it was not on it."""
+    with translated():
+        status: str = await connection.execute(_SQL["unsuppress"], tenant, channel, value)
+    return status != "DELETE 0"
 
 
 async def deactivate_address(connection: Connection, address_id: str, reason: str, at: datetime) -> bool:

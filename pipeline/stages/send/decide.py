@@ -85,6 +85,9 @@ def still_wanted(delivery: Delivery, profile: Profile | None, category: Category
         return Verdict(result="suppressed", state="suppressed", reason=answer.reason)
     for address in profile.addresses:
         if address.address_id == delivery.address_id:
+            if address.suppressed:
+                reason = f"suppression list: {address.suppressed}"
+                return Verdict(result="suppressed", state="suppressed", reason=reason)
             moved = replace(delivery, address=address.value, profile_version=profile.version)
             return Current(delivery=moved, registered_at=address.registered_at)
     return Verdict(result="suppressed", state="suppressed", reason="the address is no longer active")

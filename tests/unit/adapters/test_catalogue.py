@@ -1,11 +1,13 @@
 """The catalogue directory: what is right is loaded, every slip is named with file, key and fix."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from pipeline.adapters.files.catalogue import Loaded, load
 from pipeline.adapters.render.liquid import Liquid
+from pipeline.model.catalogue import Cap
 from pipeline.model.errors import ConfigurationError
 from pipeline.model.event import CHANNELS, Value
 from pipeline.model.template import Unrenderable, choose_locale
@@ -92,11 +94,29 @@ def test_durations_and_optional_variables(tmp_path: Path) -> None:
     assert [variable.required for variable in kind.variables.values()] == [True, False]
 
 
+def test_caps_and_choice(tmp_path: Path) -> None:
+    """`2 in 7d` is dropped when it is too much, `then hold` waits; `first` takes one channel."""
+    caps = '[flights]\n[flights.caps]\nsms = "2 in 7d"\nemail = "3 in 90m, then hold"\n'
+    kind = load(write(tmp_path, categories=caps, type='choice = "first"\n' + TYPE)).types["flight.late"]
+    assert kind.choice == "first"
+    assert kind.category.caps == {
+        "sms": Cap(limit=2, window=timedelta(days=7)),
+        "email": Cap(limit=3, window=timedelta(minutes=90), then="hold"),
+    }
+
+
 SLIPS = [
     # what is changed, and what the error must name: file, key, fix
     ({"categories": "[flights"}, ("categories.toml", "correct the file")),
     ({"categories": "[flights]\nrequire = true\n"}, ("categories.toml", "flights.require", "remove it")),
     ({"categories": "[flights]\non_by_default = ['fax']"}, ("on_by_default", "'fax'", "apns")),
+    ({"categories": "[flights]\n[flights.caps]\nfax = '2 in 7d'"}, ("flights.caps.fax", "remove it")),
+    (
+        {"categories": "[flights]\n[flights.caps]\nsms = '0 in 7d'"},
+        ("flights.caps.sms", "no cap", "2 in 24h"),
+    ),
+    ({"categories": "[flights]\n[flights.caps]\nsms = '2 in 8d'"}, ("flights.caps.sms", "at most 7d")),
+    ({"type": "choice = 'best'\n" + TYPE}, ("type.toml", "choice", "all, first")),
     ({"categories": "[offers]"}, ("type.toml", "category", "use one of: offers")),
     ({"type": TYPE.replace('category = "flights"', "")}, ("type.toml", "category", "is missing")),
     ({"type": TYPE.replace("90m", "90")}, ("type.toml", "time_to_live", "24h")),

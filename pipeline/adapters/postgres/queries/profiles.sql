@@ -1,14 +1,29 @@
 -- name: fetch
--- Profiles of many users with their active addresses and preferences, one row a user.
-select p.tenant, p.user_id, p.version, p.locale, p.timezone, p.enabled,
-       a.ids, a.channels, a.values, a.registered, w.categories, w.channels as on_channels, w.allowed
+-- Profiles of many users with their active addresses, preferences and tenant's defaults, one row a user.
+with defaults as materialized (
+    select tenant, array_agg(category) as categories, array_agg(channel) as channels,
+           array_agg(allowed) as allowed
+    from everpost.tenant_default where tenant = any($1::text[]) group by tenant
+)
+select p.tenant, p.user_id, p.version, p.locale, p.timezone, p.enabled, p.quiet_from, p.quiet_until,
+       a.ids, a.channels, a.values, a.registered, a.suppressed,
+       w.categories, w.channels as on_channels, w.allowed,
+       d.categories as default_categories, d.channels as default_channels, d.allowed as default_allowed
 from unnest($1::text[], $2::text[]) as wanted (tenant, user_id)
 join everpost.profile p using (tenant, user_id)
+left join defaults d using (tenant)
 cross join lateral (
     select array_agg(address_id::text) as ids, array_agg(channel) as channels,
-           array_agg(value) as values, array_agg(registered_at) as registered
+           array_agg(value) as values, array_agg(registered_at) as registered,
+           array_agg(suppressed) as suppressed
     from (
-        select address_id, channel, value, registered_at from everpost.address
+        select address_id, channel, value, registered_at,
+               coalesce((
+                   select s.reason from everpost.suppression s
+                   where s.tenant = p.tenant and s.channel = address.channel
+                       and s.value = everpost.listed(address.channel, address.value)
+               ), '') as suppressed
+        from everpost.address
         where tenant = p.tenant and user_id = p.user_id and active
         order by registered_at, address_id
     ) ordered
@@ -21,11 +36,12 @@ cross join lateral (
 
 -- name: save
 -- Insert or overwrite the profiles themselves.
-insert into everpost.profile (tenant, user_id, locale, timezone, enabled)
-select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[])
+insert into everpost.profile (tenant, user_id, locale, timezone, enabled, quiet_from, quiet_until)
+select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[], $6::time[], $7::time[])
 order by 1, 2
 on conflict (tenant, user_id) do update
-set locale = excluded.locale, timezone = excluded.timezone, enabled = excluded.enabled
+set locale = excluded.locale, timezone = excluded.timezone, enabled = excluded.enabled,
+    quiet_from = excluded.quiet_from, quiet_until = excluded.quiet_until
 
 -- name: add_addresses
 -- Insert addresses; one that is there already is registered anew and becomes active again.
@@ -47,6 +63,29 @@ where preference.allowed <> excluded.allowed
 -- name: set_enabled
 -- Turn the global switch of one user.
 update everpost.profile set enabled = $3 where tenant = $1 and user_id = $2 and enabled <> $3
+
+-- name: set_quiet_hours
+-- The quiet hours of one user; null and null: none.
+update everpost.profile set quiet_from = $3, quiet_until = $4
+where tenant = $1 and user_id = $2 and (quiet_from, quiet_until) is distinct from ($3::time, $4::time)
+
+-- name: set_tenant_default
+-- What holds for all users of a tenant who say nothing themselves.
+insert into everpost.tenant_default (tenant, category, channel, allowed) values ($1, $2, $3, $4)
+on conflict (tenant, category, channel) do update set allowed = excluded.allowed
+
+-- name: suppress
+-- Put addresses on the suppression list; the first reason stays.
+insert into everpost.suppression (tenant, channel, value, reason, at)
+select tenant, channel, everpost.listed(channel, value), reason, at
+from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
+    as bad (tenant, channel, value, reason, at)
+order by 1, 2, 3
+on conflict do nothing
+
+-- name: unsuppress
+-- Take an address off the suppression list.
+delete from everpost.suppression where tenant = $1 and channel = $2 and value = everpost.listed($2, $3)
 
 -- name: deactivate
 -- Take dead addresses out of use, unless they were registered again after the provider spoke.
