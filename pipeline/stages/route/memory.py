@@ -33,7 +33,7 @@ class Memory:
     """The decided ids of one partition number, and the sends that count towards a cap, by day."""
 
     def __init__(self) -> None:
-        self._days: dict[date, _Day] = {}  # the newest first
+        self._days: dict[date, _Day] = {}
         self._next: dict[str, int] = {}
 
     def decided(self, id: bytes) -> Decided | None:
@@ -44,9 +44,9 @@ class Memory:
         return None
 
     def sent(self, tenant: str, user_id: str, category: str, channel: Channel) -> list[datetime]:
-        """When the category reached the user on the channel, as far as it was counted."""
+        """When the category reached the user on the channel, as far as it was counted, oldest first."""
         key = identity(tenant, user_id, category, channel)
-        return [at for day in self._days.values() for at in day.sent.get(key, ())]
+        return sorted(at for day in self._days.values() for at in day.sent.get(key, ()))
 
     def next_offset(self, topic: str) -> int:
         """The first offset of the topic without a decision: what is below was decided before."""
@@ -60,8 +60,11 @@ class Memory:
         # hold of a release that was rejected has ended.
         if decision.verdict == "duplicate" or (decision.verdict == "rejected" and not decision.release_of):
             return
+        id = identity(decision.tenant, decision.user_id, decision.event_id)
+        for day in self._days.values():
+            day.ids.pop(id, None)  # a hold that has ended: whichever day it was, the latest record counts
         day = self._day(decision.decided_at.date())
-        day.ids[identity(decision.tenant, decision.user_id, decision.event_id)] = Decided(
+        day.ids[id] = Decided(
             source=Source(topic=topic, partition=decision.source_partition, offset=offset),
             verdict=decision.verdict,
             content=decision.content,
@@ -74,7 +77,7 @@ class Memory:
         if day is None:
             days = {**self._days, today: _Day()}
             oldest = max(days) - WINDOW
-            self._days = {each: days[each] for each in sorted(days, reverse=True) if each >= oldest}
+            self._days = {each: days[each] for each in days if each >= oldest}
             day = days[today]
         return day
 

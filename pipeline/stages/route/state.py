@@ -13,6 +13,7 @@ from pipeline.stages.route.memory import WINDOW, Memory
 ReadBack = Callable[[Sequence[int], datetime], Iterable[bytes]]
 """The values of the decisions topic in these partitions, written since then."""
 
+_NOTHING = Memory()
 _log = Log(__name__)
 
 
@@ -64,16 +65,16 @@ class Batch:
 
     def decided(self, partition: int, id: bytes) -> Decided | None:
         """The latest decision about the id within the window, if any."""
-        own = self._own.get(partition)
-        return (own and own.decided(id)) or self._state.memory(partition).decided(id)
+        own = self._own.get(partition, _NOTHING)
+        return own.decided(id) or self._state.memory(partition).decided(id)
 
     def sent(
         self, partition: int, user: UserKey, category: str, channels: Iterable[Channel]
     ) -> dict[Channel, list[datetime]]:
         """When the category reached the user, by channel, oldest first."""
-        memories = [self._state.memory(partition), *filter(None, [self._own.get(partition)])]
+        before, own = self._state.memory(partition), self._own.get(partition, _NOTHING)
         return {
-            channel: sorted(at for memory in memories for at in memory.sent(*user, category, channel))
+            channel: sorted(before.sent(*user, category, channel) + own.sent(*user, category, channel))
             for channel in channels
         }
 
