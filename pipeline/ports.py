@@ -5,6 +5,7 @@ answer in time; the step then pauses and tries again, and skips nothing.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -13,7 +14,7 @@ from pipeline.model.decision import Decision
 from pipeline.model.delivery import Delivery
 from pipeline.model.engagement import Engagement
 from pipeline.model.event import Event, Value
-from pipeline.model.hold import Hold
+from pipeline.model.hold import Hold, Timer
 from pipeline.model.outcome import Outcome
 from pipeline.model.profile import Profile
 from pipeline.model.record import Incoming, Outgoing
@@ -88,6 +89,22 @@ class Outbox(Protocol):
 
     async def wait(self, seconds: float) -> None:
         """Return when a row may have come since the last claim, at the latest after `seconds`."""
+        ...
+
+
+class Timers(Protocol):
+    """The holds that wait, kept in Postgres."""
+
+    async def store(self, timers: Sequence[Timer]) -> None:
+        """Keep them; the same again changes nothing."""
+        ...
+
+    def due(self, now: datetime, limit: int) -> AbstractAsyncContextManager[Sequence[Timer]]:
+        """The earliest that are due, nobody else's meanwhile: forgotten after the block, unless it raises."""
+        ...
+
+    async def next(self) -> datetime | None:
+        """When the next one wakes; None when none waits."""
         ...
 
 

@@ -29,6 +29,7 @@ from pipeline.adapters.postgres.log import PostgresLog
 from pipeline.adapters.postgres.outbox import PostgresOutbox
 from pipeline.adapters.postgres.pool import close, connect
 from pipeline.adapters.postgres.profiles import PostgresProfiles
+from pipeline.adapters.postgres.timers import PostgresTimers
 from pipeline.adapters.render.liquid import Liquid
 from pipeline.adapters.telemetry import exported
 from pipeline.adapters.wire.codec import Wire
@@ -39,12 +40,14 @@ from pipeline.model.event import LANES, Channel
 from pipeline.model.ladder import scaled
 from pipeline.model.ledger import Ledger, balance
 from pipeline.model.profile import Profile
-from pipeline.model.topics import DECISIONS, events, table
+from pipeline.model.topics import DECISIONS, HOLDS, events, table
 from pipeline.observe import Log, Meter, configure_logs, heartbeat
 from pipeline.ports import UserKey
 from pipeline.settings import Settings, connector_options
 from pipeline.stages.account import step as account
 from pipeline.stages.account.decide import GROUP as ACCOUNT
+from pipeline.stages.hold import step as hold
+from pipeline.stages.hold.decide import GROUP as HOLD
 from pipeline.stages.relay import step as relay
 from pipeline.stages.retry import step as retry
 from pipeline.stages.route import step as route
@@ -54,7 +57,16 @@ from pipeline.stages.send.attempt import Tools
 from pipeline.stages.send.records import group
 
 Stage = Literal[
-    "relay", "route", "send-apns", "send-fcm", "send-webpush", "send-sms", "send-email", "retry", "account"
+    "relay",
+    "route",
+    "hold",
+    "send-apns",
+    "send-fcm",
+    "send-webpush",
+    "send-sms",
+    "send-email",
+    "retry",
+    "account",
 ]
 RunStage = Callable[[Settings], None]
 
@@ -153,6 +165,24 @@ async def _relay(settings: Settings) -> None:
             await relay.run(outbox, producer, stop=stop)
         finally:
             await outbox.aclose()
+
+
+async def _hold(settings: Settings) -> None:
+    async with (
+        _until_told() as stop,
+        pool(settings) as connections,
+        _producer(settings, "hold") as producer,
+        _consumer(settings, [HOLDS], HOLD) as consumer,
+    ):
+        holder = hold.Holder(
+            consumer=consumer,
+            producer=producer,
+            wire=wire(settings),
+            timers=PostgresTimers(connections),
+            clock=clock,
+            meter=Meter(),
+        )
+        await hold.run(holder, stop)
 
 
 async def _send(settings: Settings, *, channel: Channel) -> None:
@@ -280,6 +310,7 @@ def _on_a_loop(run: Callable[[Settings], Coroutine[None, None, None]]) -> RunSta
 STAGES: Mapping[Stage, RunStage] = {
     "relay": _on_a_loop(_relay),
     "route": _route,
+    "hold": _on_a_loop(_hold),
     "send-apns": _on_a_loop(partial(_send, channel="apns")),
     "send-fcm": _on_a_loop(partial(_send, channel="fcm")),
     "send-webpush": _on_a_loop(partial(_send, channel="webpush")),

@@ -16,6 +16,7 @@ def run(stage: Annotated[Stage, Parameter(help="which stage")]) -> int:
 
     - relay: from the outbox table to notification.events
     - route: from events to decisions and deliveries
+    - hold: events that wait for their time, back to the router when due
     - send-...: deliveries of one channel to its provider
     - retry: from the retry tiers back to the senders, when due
     - account: decisions and outcomes into the notification log

@@ -28,3 +28,15 @@ class Hold:
     source_offset: int
     held_at: datetime
     event: bytes  # the event's original bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timer:
+    """A hold among the timers: its record's own bytes, and when they are wanted again."""
+
+    topic: str  # with partition and offset: the record that was held, which is the hold's identity
+    partition: int  # of that record, of the hold, and of its release
+    offset: int
+    wake_at: datetime
+    key: bytes
+    value: bytes

@@ -3,7 +3,7 @@
 Pure values. No address is in it: a delivery names the id of the address.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -47,7 +47,8 @@ class Course:
 class Timeline:
     """One record of notification.events.* and all that followed from it."""
 
-    decision: Decision
+    decision: Decision  # the latest: of the event, or of its release
+    earlier: tuple[Decision, ...] = ()  # those that held it, the first one first
     courses: tuple[Course, ...] = ()
 
 
@@ -68,6 +69,35 @@ class Why:
 
     timelines: tuple[Timeline, ...] = ()
     waiting: tuple[Waiting, ...] = ()
+
+
+def chains(decisions: Sequence[Decision]) -> list[tuple[Decision, tuple[Decision, ...]]]:
+    """For each event its latest decision and the earlier ones that held it; the order stays.
+
+    A release may come more than once. The first is the one that was decided; the others are left out.
+    """
+    releases: dict[str, Decision] = {}
+    for d in decisions:
+        if d.release_of:
+            first = releases.setdefault(d.release_of, d)
+            releases[d.release_of] = min(first, d, key=lambda one: one.source_offset)
+    places = {_place(d): d for d in decisions}
+
+    def earlier(d: Decision) -> tuple[Decision, ...]:
+        before = places.get(d.release_of)
+        return () if before is None else (*earlier(before), before)
+
+    return [
+        (d, earlier(d))
+        for d in decisions
+        if not (d.verdict == "held" and _place(d) in releases)
+        and not (d.release_of and releases[d.release_of] is not d)
+    ]
+
+
+def _place(d: Decision) -> str:
+    """As `Decision.release_of` names it."""
+    return f"{d.source_topic}/{d.source_partition}/{d.source_offset}"
 
 
 REASONS: Mapping[Reason, str] = {
@@ -110,7 +140,16 @@ def explain(why: Why) -> Iterator[str]:
 
 
 def sentence(timeline: Timeline) -> str:
-    """What became of an event, in one sentence."""
+    """What became of an event, in one sentence, and one for each time that it was held before."""
+    return " ".join((_sentence(timeline), *map(_held, timeline.earlier)))
+
+
+def _held(d: Decision) -> str:
+    until = "" if d.due_at is None else f" until {_at(d.due_at)}"
+    return f"It was held from {_at(d.decided_at)}{until}: {REASONS.get(d.reason, d.reason)}."
+
+
+def _sentence(timeline: Timeline) -> str:
     d = timeline.decision
     who = f"{d.tenant}/{d.user_id}" if d.user_id else "nobody"
     name = f"Event {d.event_id or '?'} ({d.type or 'unknown type'}) for {who}"
@@ -146,7 +185,14 @@ def _waiting(waiting: Waiting) -> str:
 
 
 def _details(timeline: Timeline) -> Iterator[str]:
-    d = timeline.decision
+    for d in (*timeline.earlier, timeline.decision):
+        yield from _decided(d)
+    for course in timeline.courses:
+        yield f"  delivery {course.delivery_id} {course.channel} to address {course.address_id}: {course.state}"
+        yield from map(_attempt, course.attempts)
+
+
+def _decided(d: Decision) -> Iterator[str]:
     version = "" if d.profile_version is None else f", profile version {d.profile_version}"
     template = "" if d.template_version is None else f", template {d.template_version} {d.locale}"
     yield f"  decided {_at(d.decided_at)} at {d.source_topic}[{d.source_partition}]@{d.source_offset}{version}{template}"
@@ -154,9 +200,6 @@ def _details(timeline: Timeline) -> Iterator[str]:
         yield f"  {'passed ' if gate.passed else 'STOPPED'} {gate.gate}{': ' if gate.evidence else ''}{gate.evidence}"
     for verdict in d.channels:
         yield f"  channel {verdict.channel}: {'allowed' if verdict.allowed else 'not allowed'}, {verdict.reason}"
-    for course in timeline.courses:
-        yield f"  delivery {course.delivery_id} {course.channel} to address {course.address_id}: {course.state}"
-        yield from map(_attempt, course.attempts)
 
 
 def _attempt(attempt: Attempt) -> str:

@@ -19,6 +19,7 @@ from pipeline.adapters.postgres.statements import load
 from pipeline.model.decision import Decision
 from pipeline.model.outcome import Outcome
 from pipeline.model.standing import order, precedence
+from pipeline.model.topics import RELEASED
 
 _SQL = load("log")
 _SOURCE = ("source_topic", "source_partition", "source_offset")
@@ -63,7 +64,22 @@ async def _insert(connection: Connection, statement: str, rows: Iterable[Sequenc
 
 def _decision(decision: Decision) -> Sequence[Any]:
     parts = (decision.gates, decision.channels, decision.deliveries, decision.counters)
-    return (*_DECISION(decision), *(orjson.dumps(part).decode() for part in parts), decision.decided_at)
+    held = (decision.source_topic == RELEASED, *_place(decision.release_of))
+    return (
+        *_DECISION(decision),
+        *held,
+        decision.due_at,
+        *(orjson.dumps(part).decode() for part in parts),
+        decision.decided_at,
+    )
+
+
+def _place(release_of: str) -> tuple[str | None, int | None, int | None]:
+    """Topic, partition and offset of what was held."""
+    if not release_of:
+        return None, None, None
+    topic, partition, offset = release_of.rsplit("/", 2)
+    return topic, int(partition), int(offset)
 
 
 def _plans(decisions: Sequence[Decision]) -> Iterable[Sequence[Any]]:

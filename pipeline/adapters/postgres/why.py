@@ -9,7 +9,7 @@ import orjson
 from pipeline.adapters.postgres.pool import Connection, session
 from pipeline.adapters.postgres.statements import load
 from pipeline.model.decision import ChannelVerdict, Decision, Gate, Planned
-from pipeline.model.timeline import Attempt, Course, Timeline, Waiting, Why
+from pipeline.model.timeline import Attempt, Course, Timeline, Waiting, Why, chains
 from pipeline.ports import UserKey
 
 _SQL = load("why")
@@ -37,9 +37,10 @@ async def _why(pool: asyncpg.Pool, of: str, key: Sequence[str], limit: int) -> W
         timelines=tuple(
             Timeline(
                 decision=d,
+                earlier=earlier,
                 courses=tuple(courses[p.delivery_id] for p in d.deliveries if p.delivery_id in courses),
             )
-            for d in decisions
+            for d, earlier in chains(decisions)
         ),
     )
 
@@ -60,4 +61,7 @@ def _decision(row: Mapping[str, Any]) -> Decision:
     for name, cls in (("gates", Gate), ("channels", ChannelVerdict), ("deliveries", Planned)):
         values[name] = tuple(cls(**part) for part in orjson.loads(values[name]))
     values["counters"] = orjson.loads(values["counters"])
+    del values["released"]
+    held = [values.pop(name) for name in ("held_topic", "held_partition", "held_offset")]
+    values["release_of"] = "" if held[0] is None else "/".join(map(str, held))
     return Decision(**values)

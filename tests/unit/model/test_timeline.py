@@ -1,11 +1,24 @@
 """`explain`: a plain sentence first, then the gates with their evidence."""
 
+from datetime import timedelta
 from typing import get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipeline.model.decision import ChannelVerdict, Gate, Reason
-from pipeline.model.timeline import REASONS, Attempt, Course, Timeline, Waiting, Why, explain, sentence
+from pipeline.model.decision import ChannelVerdict, Decision, Gate, Reason
+from pipeline.model.timeline import (
+    REASONS,
+    Attempt,
+    Course,
+    Timeline,
+    Waiting,
+    Why,
+    chains,
+    explain,
+    sentence,
+)
 from tests.support.log import decision
 from tests.support.make import NOW
 
@@ -111,3 +124,59 @@ def test_an_event_in_the_outbox_is_explained_too(error: str | None, words: str) 
 def test_every_verdict_has_a_sentence(changes: dict[str, str], words: str) -> None:
     """No verdict leaves the reader without words."""
     assert words in sentence(Timeline(decision=decision(**changes)))
+
+
+HELD = decision(verdict="held", reason="quiet_hours", due_at=NOW + timedelta(hours=8))
+AGAIN = decision(
+    verdict="held",
+    reason="capped",
+    source_topic="notification.released",
+    source_offset=4,
+    release_of="notification.events.normal/0/0",
+    decided_at=NOW + timedelta(hours=8),
+    due_at=NOW + timedelta(hours=9),
+)
+REPEAT = decision(
+    verdict="duplicate",
+    source_topic="notification.released",
+    source_offset=5,
+    release_of="notification.events.normal/0/0",
+)
+LAST = decision(
+    source_topic="notification.released",
+    source_offset=6,
+    release_of="notification.released/0/4",
+    decided_at=NOW + timedelta(hours=9),
+)
+
+
+@given(st.permutations([HELD, AGAIN, REPEAT, LAST, decision("e-2", source_offset=9)]))
+def test_an_event_that_was_held_is_one_story(decisions: list[Decision]) -> None:
+    """Held, held again, released twice, delivered: one entry, in whatever order the decisions come."""
+    assert sorted(chains(decisions), key=lambda chain: chain[0].event_id) == [
+        (LAST, (HELD, AGAIN)),
+        (decision("e-2", source_offset=9), ()),
+    ]
+
+
+def test_a_story_ends_where_the_log_ends() -> None:
+    """Still held, or the log no longer knows the event's own decision."""
+    assert chains([AGAIN, HELD]) == [(AGAIN, (HELD,))]
+    assert chains([LAST]) == [(LAST, ())]
+
+
+def test_the_story_of_a_hold_is_told_from_its_end() -> None:
+    """What became of it comes first, then each time that it was held; the details go by time."""
+    timeline = Timeline(decision=LAST, earlier=(HELD, AGAIN), courses=(course(),))
+    first, *details = explain(Why(timelines=(timeline,)))
+    assert first == (
+        "Event e-1 (flight.cancelled) for acme/u-1: delivered by sms. "
+        "It was held from 2026-03-08 12:00:00.000+00:00 until 2026-03-08 20:00:00.000+00:00: the user sleeps. "
+        "It was held from 2026-03-08 20:00:00.000+00:00 until 2026-03-08 21:00:00.000+00:00: "
+        "the user has had as many of its category as may be."
+    )
+    assert [line.split("at ")[1] for line in details if "decided" in line] == [
+        "notification.events.normal[0]@0",
+        "notification.released[0]@4",
+        "notification.released[0]@6",
+    ]

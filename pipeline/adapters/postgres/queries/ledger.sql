@@ -8,13 +8,13 @@ select id::text as outbox_id, event_id, last_error as error
 from everpost.outbox where set_aside_at is not null order by seq
 
 -- name: heads
--- How far the decisions have come, by partition of the events.
+-- How far the decisions have come, by partition of the events; a release is no new event.
 select source_topic, source_partition, max(source_offset) + 1
-from everpost.decision_log group by 1, 2
+from everpost.decision_log where not released group by 1, 2
 
 -- name: decided
--- Events by verdict and reason.
-select verdict, reason, count(*) as events from everpost.decision_log group by verdict, reason
+-- Events by verdict and reason of their latest decision.
+select verdict, reason, count(*) as events from everpost.event_log group by verdict, reason
 
 -- name: open
 -- Events with a delivery that is not final; a partial index holds just these.
@@ -51,7 +51,7 @@ from everpost.delivery_log group by channel, state, outcome
 select count(*) from everpost.delivery_log where planned_topic is null
 
 -- name: holes
--- Offsets of the events that were passed over.
+-- Offsets of events and releases that were passed over.
 select source_topic as topic, source_partition as partition, before + 1 as first, source_offset - 1 as last
 from (
     select source_topic, source_partition, source_offset,
@@ -73,6 +73,6 @@ select coalesce(sum(times - 1), 0)::bigint from (
 -- name: duplicates
 -- The latest events that were duplicates.
 select source_topic as topic, source_partition as partition, source_offset as "offset", event_id
-from everpost.decision_log where verdict = 'duplicate'
+from everpost.event_log where verdict = 'duplicate'
 order by decided_at desc, source_topic, source_partition, source_offset desc
 limit $1
