@@ -167,6 +167,7 @@ def test_an_opt_out_since_the_decision_holds() -> None:
         profile(preferences={("flights", "apns"): False}),
         None,
         profile(channels=[]),  # the address is gone
+        replace(profile(), addresses=(replace(profile().addresses[0], suppressed="complaint"),)),
     ):
         found = still_wanted(DELIVERY, now, FLIGHTS)
         assert isinstance(found, Verdict)
