@@ -2,9 +2,10 @@
 
 Retention and the like are set right where they differ. The number of partitions is never changed: a
 user's key would move to another partition, whose router has never heard of the ids decided before.
+Nor are replicas: moving data between brokers is a plan of its own (kafka-reassign-partitions).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +41,7 @@ def apply(servers: str, topics: Sequence[Topic], replication: int) -> Report:
     Doing it again changes nothing. Raises DependencyDown, ConfigurationError.
     """
     admin = _admin(servers)
-    existing = _partitions(admin)
+    existing = _shapes(admin)
     new = [topic for topic in topics if topic.name not in existing]
     _create(admin, new, replication)
     old = [topic for topic in topics if topic.name in existing]
@@ -49,18 +50,18 @@ def apply(servers: str, topics: Sequence[Topic], replication: int) -> Report:
     return Report(
         created=tuple(topic.name for topic in new),
         changed=tuple(_sentence(name, setting, now, want) for name, setting, now, want in wrong),
-        drift=tuple(_partition_drift(old, existing)),
+        drift=tuple(_drift(old, existing, replication)),
     )
 
 
 def check(servers: str, topics: Sequence[Topic], replication: int) -> tuple[str, ...]:
     """Everything in which the cluster differs from the table, in sentences; nothing is changed."""
     admin = _admin(servers)
-    existing = _partitions(admin)
+    existing = _shapes(admin)
     old = [topic for topic in topics if topic.name in existing]
     return (
         *(f"{topic.name} is missing" for topic in topics if topic.name not in existing),
-        *_partition_drift(old, existing),
+        *_drift(old, existing, replication),
         *(_sentence(*wrong) for wrong in _wrong_settings(admin, old, replication)),
     )
 
@@ -74,11 +75,20 @@ def settings(topic: Topic, replication: int) -> dict[str, str]:
         "min.insync.replicas": str(max(1, replication - 1)),
         # What is made of an event (its delivery, its dead letter) must fit wherever the event did.
         "max.message.bytes": str((1 if topic.schema == "event" else 2) * 1024 * 1024),
+        "compression.type": "producer",  # kept as it came; the broker need not unpack it
         "message.timestamp.type": "LogAppendTime" if topic.schema == "decision" else "CreateTime",
     }
 
 
 _Wrong = tuple[str, str, str, str]  # topic, setting, value, wanted value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shape:
+    """What of a topic is decided when it is made."""
+
+    partitions: int
+    replicas: int  # of the partition that has the fewest
 
 
 def _admin(servers: str) -> AdminClient:
@@ -87,12 +97,18 @@ def _admin(servers: str) -> AdminClient:
     )
 
 
-def _partitions(admin: AdminClient) -> Mapping[str, int]:
+def _shapes(admin: AdminClient) -> Mapping[str, _Shape]:
     try:
         found = admin.list_topics(timeout=_ANSWER).topics
     except KafkaException as error:
         raise DependencyDown(f"Kafka does not answer: {error.args[0].str()}") from error
-    return {name: len(topic.partitions) for name, topic in found.items()}
+    return {
+        name: _Shape(
+            partitions=len(topic.partitions),
+            replicas=min((len(one.replicas) for one in topic.partitions.values()), default=0),
+        )
+        for name, topic in found.items()
+    }
 
 
 def _create(admin: AdminClient, topics: Sequence[Topic], replication: int) -> None:
@@ -136,13 +152,19 @@ def _alter(admin: AdminClient, wrong: Sequence[_Wrong]) -> None:
             _settled(f"changing {resource.name}", answer)
 
 
-def _partition_drift(topics: Sequence[Topic], existing: Mapping[str, int]) -> list[str]:
-    return [
-        f"{topic.name} has {existing[topic.name]} partitions, the table says {topic.partitions}: it stays so, "
-        "or ids decided before would be forgotten; set EVERPOST_PARTITIONS to what is there"
-        for topic in topics
-        if existing[topic.name] != topic.partitions
-    ]
+def _drift(topics: Sequence[Topic], existing: Mapping[str, _Shape], replication: int) -> Iterator[str]:
+    for topic in topics:
+        there = existing[topic.name]
+        if there.partitions != topic.partitions:
+            yield (
+                f"{topic.name} has {there.partitions} partitions, the table says {topic.partitions}: it stays so, "
+                "or ids decided before would be forgotten; set EVERPOST_PARTITIONS to what is there"
+            )
+        if there.replicas != replication:
+            yield (
+                f"{topic.name} has {there.replicas} replicas, EVERPOST_REPLICATION says {replication}: it stays so; "
+                "give it more with Kafka's own kafka-reassign-partitions, or change the setting"
+            )
 
 
 def _sentence(name: str, setting: str, now: str, want: str) -> str:
