@@ -122,6 +122,7 @@ def _identity(event: Event) -> list[Problem]:
 
 def _times(event: Event, now: datetime) -> list[Problem]:
     found: list[Problem] = []
+    end, due = event.expires_at, event.deliver_at
     for name in ("created_at", "expires_at", "deliver_at"):
         at: datetime | None = getattr(event, name)
         if at is not None and at.tzinfo is None:
@@ -134,19 +135,19 @@ def _times(event: Event, now: datetime) -> list[Problem]:
                 fix="give the time at which it happened, in UTC",
             )
         )
-    if not found and event.deliver_at is not None and event.deliver_at > now:
+    if not found and end is not None and due is not None and due >= end:
         found.append(
             Problem(
                 field="deliver_at",
-                message="holding an event for later is not offered yet, and it would go out at once",
-                fix="publish it when it is due",
+                message="is not before expires_at: it would expire before it is sent",
+                fix="give an earlier deliver_at, or a later expires_at",
             )
         )
-    if not found and event.expires_at is not None and event.expires_at <= now:
+    if not found and end is not None and end <= now:
         found.append(
             Problem(
                 field="expires_at",
-                message=f"{event.expires_at.isoformat()} has passed",
+                message=f"{end.isoformat()} has passed",
                 fix="give a later time, or leave it out for the type's time to live",
             )
         )
