@@ -28,7 +28,7 @@ class Expected:
 
     events: int
     unique: int
-    deliveries: int
+    deliveries: frozenset[tuple[str, str]]  # (event id, channel)
 
 
 def wants(user: int) -> tuple[Channel, ...]:
@@ -73,7 +73,7 @@ def publish(servers: str, topic: str, events: int, users: int, wire: Wire, now: 
     chance = random.Random(1)
     sent: list[dict[str, bytes]] = []
     batch: list[dict[str, bytes]] = []
-    deliveries = 0
+    deliveries: set[tuple[str, str]] = set()
     for _ in range(events):
         if sent and chance.random() < 0.1:
             record = sent[chance.randrange(max(0, len(sent) - _RECENT), len(sent))]
@@ -82,14 +82,14 @@ def publish(servers: str, topic: str, events: int, users: int, wire: Wire, now: 
             made = _event(user, chance, now)
             record = {"value": wire.encode(made), "key": made.key}
             sent.append(record)
-            deliveries += len(wants(user))
+            deliveries.update((made.event_id, channel) for channel in wants(user))
         batch.append(dict(record))
         if len(batch) == _BATCH:
             _write(producer, topic, batch)
             batch = []
     _write(producer, topic, batch)
     producer.flush(60)
-    return Expected(events=events, unique=len(sent), deliveries=deliveries)
+    return Expected(events=events, unique=len(sent), deliveries=frozenset(deliveries))
 
 
 def _event(user: int, chance: random.Random, now: datetime) -> Event:

@@ -15,7 +15,7 @@ HEAD = """\
 """
 
 
-def _closure(context: MavenContext, coordinate: str) -> list[Artifact]:
+def closure(context: MavenContext, coordinate: str) -> list[Artifact]:
     """A coordinate and all that it needs when it runs."""
     own, others = context.resolver.resolve([context.create_dependency(coordinate)])
     return [each.artifact for each in own] + [
@@ -23,13 +23,14 @@ def _closure(context: MavenContext, coordinate: str) -> list[Artifact]:
     ]
 
 
-def _alone(context: MavenContext, coordinate: str, classifier: str = "", packaging: str = "jar") -> Artifact:
+def alone(context: MavenContext, coordinate: str, classifier: str = "", packaging: str = "jar") -> Artifact:
     """One file without its dependencies. Resolved beside Kafka, log4j's POM would pull in Kafka 3.9."""
     group, artifact, version = coordinate.split(":")
     return context.project(group, artifact).at_version(version).artifact(classifier, packaging)
 
 
-def _line(artifact: Artifact) -> str:
+def line(artifact: Artifact) -> str:
+    """The line of a lock file."""
     content = artifact.resolve().read_bytes()
     coordinate = f"{artifact.groupId}:{artifact.artifactId}:{artifact.version}"
     digest = hashlib.sha256(content).hexdigest()
@@ -37,7 +38,7 @@ def _line(artifact: Artifact) -> str:
 
 
 def _write(file: str, name: str, artifacts: Iterable[Artifact]) -> None:
-    text = HEAD.format(name=name) + "".join(sorted(_line(artifact) for artifact in artifacts))
+    text = HEAD.format(name=name) + "".join(sorted(line(artifact) for artifact in artifacts))
     (Path(__file__).parent / file).write_text(text, encoding="utf-8")
 
 
@@ -45,9 +46,9 @@ def main() -> None:
     """Resolve what the versions in kafka.py and registry.py need, and write it down."""
     with tempfile.TemporaryDirectory() as repository:
         context = MavenContext(repo_cache=Path(repository), resolver=PythonResolver())
-        broker = [*_closure(context, kafka.COORDINATE), _alone(context, kafka.LOG4J_BRIDGE)]
+        broker = [*closure(context, kafka.COORDINATE), alone(context, kafka.LOG4J_BRIDGE)]
         _write(kafka.LOCK, kafka.NAME, broker)
-        _write(registry.LOCK, registry.NAME, [_alone(context, registry.COORDINATE, "all", "tar.gz")])
+        _write(registry.LOCK, registry.NAME, [alone(context, registry.COORDINATE, "all", "tar.gz")])
 
 
 if __name__ == "__main__":
