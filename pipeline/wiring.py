@@ -29,6 +29,7 @@ from pipeline.adapters.postgres.log import PostgresLog
 from pipeline.adapters.postgres.outbox import PostgresOutbox
 from pipeline.adapters.postgres.pool import close, connect
 from pipeline.adapters.postgres.profiles import PostgresProfiles
+from pipeline.adapters.postgres.recalls import Fresh, PostgresRecalls
 from pipeline.adapters.postgres.timers import PostgresTimers
 from pipeline.adapters.render.liquid import Liquid
 from pipeline.adapters.telemetry import exported
@@ -40,6 +41,7 @@ from pipeline.model.event import LANES, Channel
 from pipeline.model.ladder import scaled
 from pipeline.model.ledger import Ledger, balance
 from pipeline.model.profile import Profile
+from pipeline.model.recall import Recalls
 from pipeline.model.topics import DECISIONS, HOLDS, events, table
 from pipeline.observe import Log, Meter, configure_logs, heartbeat
 from pipeline.ports import UserKey
@@ -111,7 +113,7 @@ def _route(settings: Settings) -> None:
     codec = wire(settings)
     servers = settings.bootstrap_servers
     state = RouterState(codec, partial(read_back, servers, DECISIONS), clock)
-    with _fetcher(settings) as fetch:
+    with _facts(settings) as (fetch, recalls):
         transactor = Transactor(
             servers, group=route.GROUP, instance=settings.instance, topics=route.TOPICS, state=state
         )
@@ -121,6 +123,7 @@ def _route(settings: Settings) -> None:
             wire=codec,
             fetch=fetch,
             catalogue=catalogue(settings).types,
+            recalls=recalls,
             clock=clock,
             meter=Meter(),
             batch=settings.batch,
@@ -133,17 +136,21 @@ def _route(settings: Settings) -> None:
 
 
 @contextmanager
-def _fetcher(settings: Settings) -> Generator[route.Fetch]:
-    """Profiles for a stage without an event loop of its own: one loop, entered for each batch."""
+def _facts(settings: Settings) -> Generator[tuple[route.Fetch, Callable[[], Recalls]]]:
+    """Profiles and recalls for a stage without an event loop of its own: one loop, entered for each batch."""
     with asyncio.Runner() as runner:
         pool = runner.run(connect(settings.postgres_dsn.get_secret_value(), size=2))
         profiles = PostgresProfiles(pool)
+        orders = Fresh(PostgresRecalls(pool))
 
         def fetch(users: Sequence[UserKey]) -> Mapping[UserKey, Profile]:
             return runner.run(profiles.fetch(users))
 
+        def recalls() -> Recalls:
+            return runner.run(orders.refresh())
+
         try:
-            yield fetch
+            yield fetch, recalls
         finally:
             runner.run(close(pool))
 
@@ -194,6 +201,7 @@ async def _send(settings: Settings, *, channel: Channel) -> None:
         _producer(settings, stage) as producer,
         _consumer(settings, send.topics(channel), group(channel)) as consumer,
         _connector(settings, channel) as connector,
+        _recalls(connections) as recalls,
     ):
         tools = Tools(
             channel=channel,
@@ -205,6 +213,7 @@ async def _send(settings: Settings, *, channel: Channel) -> None:
             clock=clock,
             tiers=scaled(settings.retry_scale),
             send_timeout=settings.send_timeout,
+            recalls=recalls,
         )
         sender = send.Sender(
             tools=tools,
@@ -259,6 +268,20 @@ async def _connector(settings: Settings, channel: Channel) -> AsyncGenerator[Con
         yield connector
     finally:
         await connector.aclose()
+
+
+@asynccontextmanager
+async def _recalls(connections: asyncpg.Pool) -> AsyncGenerator[Callable[[], Recalls]]:
+    """The orders in force, kept fresh meanwhile; there before the first record is read."""
+    fresh = Fresh(PostgresRecalls(connections))
+    await fresh.refresh()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(fresh.run())
+            yield fresh
+            task.cancel()
+    except ExceptionGroup as group:  # the stage's own error, or the task's: then nobody goes on unaware
+        raise group.exceptions[0] from group
 
 
 @asynccontextmanager

@@ -49,6 +49,7 @@ def lines(found: Ledger) -> list[str]:
         counts("rejected", dict(found.rejected)),
         f"{'duplicate':<12}{found.duplicates:>10,}",
         f"{'expired':<12}{found.expired:>10,}",
+        f"{'recalled':<12}{found.recalled:>10,}",
         counts("dead", dict(found.dead)),
         *(
             f"[yellow]parked[/] outbox row {p.outbox_id} of event {p.event_id}: {p.error}"

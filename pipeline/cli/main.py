@@ -31,6 +31,7 @@ for _command in (
     "pipeline.cli.up:up",
     "pipeline.cli.register:register",
     "pipeline.cli.publish:publish",
+    "pipeline.cli.recall:recall",
     "pipeline.cli.inspect:why",
     "pipeline.cli.inspect:ledger",
     "pipeline.cli.run:run",

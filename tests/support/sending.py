@@ -18,6 +18,7 @@ from pipeline.model.event import Channel, Event, user_key
 from pipeline.model.ladder import TIERS, Tier
 from pipeline.model.outcome import Outcome as Told
 from pipeline.model.profile import Profile
+from pipeline.model.recall import Recalls
 from pipeline.model.record import Outgoing
 from pipeline.model.template import Template
 from pipeline.model.topics import OUTCOMES, deliver
@@ -160,6 +161,7 @@ class Rig:
     clock: HandClock = field(default_factory=HandClock)
     profiles: MemoryProfiles = field(default_factory=MemoryProfiles)
     templates: OneTemplate = field(default_factory=OneTemplate)
+    recalls: Recalls = field(default_factory=Recalls)
 
     def __post_init__(self) -> None:
         self.kafka = MemoryKafka(self.clock)
@@ -179,6 +181,7 @@ class Rig:
             clock=clock or self.clock,
             tiers=self.tiers,
             send_timeout=self.send_timeout,
+            recalls=lambda: self.recalls,
         )
         return Sender(
             tools=tools,

@@ -1,6 +1,7 @@
 """What becomes of a delivery in a retry tier. Pure.
 
-The sender has already numbered the attempt that is to come; here it is only carried.
+The sender has already numbered the attempt that is to come; here it is only carried. It also asks
+whether the delivery was recalled, right before it sends: an answer given here would be an older one.
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 1 read      the delivery and the event in it; what cannot be read is dead
 2 gate      wait while the channel is at fault
-3 ask       too late? still wanted, and where? (asked again for a retry, or when time has passed)
+3 ask       too late? still wanted, and where? (asked again for a retry, or when time has passed) recalled?
 4 words     template and event to a message
 5 send      exactly one request, under a limit of its own
 6 decide    `decide.after`; a channel fault goes back to 2 with the same record
@@ -20,6 +20,7 @@ from pipeline.model.delivery import Delivery
 from pipeline.model.errors import DependencyDown, Unreadable
 from pipeline.model.event import Channel, Event
 from pipeline.model.ladder import Tier
+from pipeline.model.recall import Recalls
 from pipeline.model.record import Incoming
 from pipeline.model.template import Unrenderable
 from pipeline.observe import Log, Outage
@@ -30,6 +31,7 @@ from pipeline.stages.send.decide import (
     Verdict,
     after,
     is_stale,
+    recalled,
     still_wanted,
     too_late,
     unrenderable,
@@ -59,6 +61,7 @@ class Tools:
     clock: Clock
     tiers: tuple[Tier, ...]
     send_timeout: float  # seconds
+    recalls: Callable[[], Recalls] = Recalls  # the orders in force at this moment
 
 
 class Attempts:
@@ -145,6 +148,9 @@ class Attempts:
             return unrenderable(f"the event in the delivery cannot be read: {error}")
         if not mine():
             raise Abandoned
+        stopped = recalled(delivery, event, tools.recalls())
+        if stopped is not None:
+            return stopped
         message = to_message(
             current,
             event,

@@ -21,11 +21,12 @@ from connectors.contract import (
 from pipeline.model.catalogue import Category
 from pipeline.model.dead import Disposition
 from pipeline.model.delivery import Delivery
-from pipeline.model.event import Channel
+from pipeline.model.event import Channel, Event
 from pipeline.model.ladder import TIERS, Climb, GiveUp, Tier, climb
 from pipeline.model.outcome import Result, State
 from pipeline.model.preferences import allows
 from pipeline.model.profile import Profile
+from pipeline.model.recall import Recalls
 
 # The router has just read the profile; after this much, or for a second attempt, it is read again.
 _FRESH = timedelta(seconds=5)
@@ -65,10 +66,23 @@ class Current:
 
 
 def too_late(delivery: Delivery, now: datetime) -> Verdict | None:
-    """The gate before every attempt: expiry, and one day the operator's recall."""
+    """The gate before every attempt: expiry."""
     if delivery.expires_at is not None and delivery.expires_at <= now:
         return Verdict(result="expired", state="expired", reason=f"since {delivery.expires_at.isoformat()}")
     return None
+
+
+def recalled(delivery: Delivery, event: Event, recalls: Recalls) -> Verdict | None:
+    """The last gate before every attempt: an operator may have withdrawn it meanwhile."""
+    found = recalls.match(
+        tenant=delivery.tenant,
+        event_id=delivery.event_id,
+        collapse_key=delivery.collapse_key,
+        type=delivery.type,
+        template_version=delivery.template_version,
+        created_at=event.created_at,
+    )
+    return found and Verdict(result="recalled", state="recalled", reason=found.evidence())
 
 
 def is_stale(delivery: Delivery, now: datetime) -> bool:
