@@ -45,14 +45,15 @@ class Show:
 
     def _table(self, accepted: Accepted, arrived: Mapping[str, int], ledger: Ledger | None) -> Table:
         table = Table(title=f"accepted {accepted.events:,} of {self._planned:,} events", min_width=60)
-        for column in ("channel", "received", "delivered", "in flight"):
+        for column in ("channel", "received", "delivered"):
             table.add_column(column, justify="left" if column == "channel" else "right")
         delivered = {} if ledger is None else ledger.delivered
         for channel in CHANNELS:
-            table.add_row(channel, f"{arrived.get(channel, 0):,}", f"{delivered.get(channel, 0):,}", "")
+            table.add_row(channel, f"{arrived.get(channel, 0):,}", f"{delivered.get(channel, 0):,}")
         if ledger is not None:
             table.add_section()
-            table.add_row("suppressed", "", f"{sum(ledger.suppressed.values()):,}", "")
-            table.add_row("duplicate", "", f"{ledger.duplicates:,}", "")
-            table.add_row("dead", "", f"{sum(ledger.dead.values()):,}", f"{ledger.in_flight:,}")
+            table.add_row("suppressed", "", f"{sum(ledger.suppressed.values()):,}")
+            table.add_row("duplicate", "", f"{ledger.duplicates:,}")
+            table.add_row("dead", "", f"{sum(ledger.dead.values()):,}")
+            table.add_row("in flight", "", f"{ledger.in_flight:,}")
         return table
