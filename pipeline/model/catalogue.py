@@ -25,6 +25,7 @@ _TYPES: Mapping[Kind, tuple[type, ...]] = {
 _TENANT = re.compile(r"[a-z0-9_-]{1,64}")
 _MAX_ID = 128  # characters
 _SKEW = timedelta(days=1)  # more than any clock or mistaken time zone is off
+_LONGEST_HOLD = timedelta(days=366)  # what is further off is a mistake, and its expiry may be past year 9999
 _MAX_TEXT = 2_000  # characters of one string variable: an SMS has 1,530, a push 4,096 bytes in all
 
 
@@ -133,6 +134,14 @@ def _times(event: Event, now: datetime) -> list[Problem]:
                 field="created_at",
                 message=f"{event.created_at.isoformat()} is in the future",
                 fix="give the time at which it happened, in UTC",
+            )
+        )
+    if not found and due is not None and due > now + _LONGEST_HOLD:
+        found.append(
+            Problem(
+                field="deliver_at",
+                message=f"{due.isoformat()} is more than {_LONGEST_HOLD.days} days off",
+                fix="publish it nearer to its time",
             )
         )
     if not found and end is not None and due is not None and due >= end:

@@ -24,8 +24,9 @@ from pipeline.adapters.wire.codec import Wire
 from pipeline.adapters.wire.ids import LockFile
 from pipeline.model.decision import Decision
 from pipeline.model.errors import DependencyDown
+from pipeline.model.hold import Hold
 from pipeline.model.profile import Profile
-from pipeline.model.topics import DEAD, DECISIONS, table
+from pipeline.model.topics import DEAD, DECISIONS, HOLDS, RELEASED, table
 from pipeline.observe import Meter
 from pipeline.ports import UserKey
 from pipeline.stages.route import step as route
@@ -131,6 +132,7 @@ POISON: list[tuple[bytes | None, bytes | None]] = [
     (event(user_id="a\0b").key, WIRE.encode(event(user_id="a\0b"))),  # PostgreSQL stores no NUL
     (event(data={"x" * 500_000: "y"}).key, WIRE.encode(event(data={"x" * 500_000: "y"}))),
     (b"acme/u-1", WIRE.encode(event(created_at=datetime(9999, 12, 31, 23, tzinfo=UTC)))),
+    (b"acme/u-1", WIRE.encode(event(deliver_at=datetime(9999, 12, 31, 23, tzinfo=UTC)))),
 ]
 
 
@@ -155,6 +157,31 @@ async def test_poison_is_kept_and_stops_nothing(kafka: str, postgres: str) -> No
     for place, (key, value) in zip(places[:-1], POISON, strict=True):
         assert verdicts[place].verdict == "rejected", verdicts[place]
         assert (dead[place].key(), dead[place].value()) == (key, value)
+
+
+def test_a_hold_comes_back_once_however_often_it_is_released(kafka: str) -> None:
+    """The hold lies in its event's partition number; its release is decided again, a second one is a duplicate."""
+    apply(kafka, table(4), 1)
+    due = now() + timedelta(seconds=3)
+    what = event(str(uuid4()), created_at=now(), deliver_at=due)
+
+    def verdicts() -> list[str]:
+        return [d.verdict for d in decisions(kafka) if d.event_id == what.event_id]
+
+    with running(kafka, everybody):
+        ((partition, _),) = publish(kafka, [(what.key, WIRE.encode(what))])
+        until(lambda: verdicts() == ["held"], 30, 0.2)
+        held = [
+            WIRE.decode(Hold, value)
+            for value in read_back(kafka, HOLDS, [partition], due - timedelta(hours=1))
+        ]
+        (mine,) = (hold for hold in held if hold.event_id == what.event_id)
+        until(lambda: now() > due, 10, 0.1)
+        producer = Producer({"bootstrap.servers": kafka})
+        for _ in range(2):
+            producer.produce(RELEASED, WIRE.encode(mine), what.key, partition)
+        producer.flush(10)
+        until(lambda: verdicts() == ["held", "deliver", "duplicate"], 30, 0.2)
 
 
 @contextmanager

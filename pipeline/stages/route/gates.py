@@ -8,9 +8,8 @@ from pipeline.stages.route.case import Answer, Case, Stop, held
 
 def valid(case: Case) -> Answer:
     """The type is known; identity, times and variables are right."""
-    # What has passed or is to come is the business of other gates: at the door it may be a mistake.
-    timeless = replace(case.event, expires_at=None, deliver_at=None)
-    found = problems(timeless, case.facts.catalogue, case.now)
+    # An expiry that has passed is the business of its own gate: at the door it is a mistake, here lateness.
+    found = problems(replace(case.event, expires_at=None), case.facts.catalogue, case.now)
     if not found:
         return case.event.type
     return Stop(verdict="rejected", reason="invalid", evidence=" | ".join(map(str, found)))

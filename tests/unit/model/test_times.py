@@ -20,6 +20,7 @@ HOUR = timedelta(hours=1)
         ({"deliver_at": NOW - HOUR, "expires_at": NOW + HOUR}, []),
         ({"deliver_at": NOW + HOUR, "expires_at": NOW + HOUR}, ["deliver_at"]),
         ({"deliver_at": NOW + HOUR, "expires_at": NOW - HOUR}, ["deliver_at"]),
+        ({"deliver_at": NOW + timedelta(days=367)}, ["deliver_at"]),
         ({"expires_at": NOW}, ["expires_at"]),
         ({"created_at": NOW + timedelta(days=2)}, ["created_at"]),
         ({"deliver_at": NOW.replace(tzinfo=None), "expires_at": NOW + HOUR}, ["deliver_at"]),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any, get_args
 
 import pytest
@@ -67,6 +67,7 @@ STOPS: list[tuple[Event | None, Profile | None, dict[str, Any], str, Reason, str
     (event(type="flight.moved"), profile(), {}, "rejected", "invalid", "valid", "not in the catalogue"),
     (event(data={}), profile(), {}, "rejected", "invalid", "valid", "data.flight: is missing"),
     (event(data={"flight": 7}), profile(), {}, "rejected", "invalid", "valid", "is a int"),
+    (event(deliver_at=datetime(9999, 12, 31, 23, tzinfo=UTC)), profile(), {}, "rejected", "invalid", "valid", "days off"),
     (event(), profile(), BEFORE, "duplicate", "duplicate", "duplicate", "normal/2/7"),
     (event(), profile(), {"decided": Decided(source=EARLIER, verdict="deliver", content=NEWS.content)},
      "rejected", "id_reused", "duplicate", "other content was decided at notification.events.normal/2/7"),
