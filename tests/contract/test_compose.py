@@ -123,7 +123,9 @@ def test_the_image_is_what_the_stages_need() -> None:
     ]  # fmt: skip
     copied = {line.split()[1] for line in lines if line.startswith("COPY") and "--from" not in line}
     admitted = {
-        line[1:] for line in (ROOT / "infra/docker/Dockerfile.dockerignore").read_text("utf-8").splitlines() if line[:1] == "!"
+        line[1:]
+        for line in (ROOT / "infra/docker/Dockerfile.dockerignore").read_text("utf-8").splitlines()
+        if line[:1] == "!"
     }
     assert admitted - {"README.md"} == (copied | {"pyproject.toml"}) - {"README.md"}
     assert {"schemas", "pipeline", "connectors", "infra"} <= copied
