@@ -50,23 +50,21 @@ def recall(
     )
     reach = asyncio.run(_recall(settings.load(), order, why.strip()))
     if json:
-        answer({"recall_id": order.recall_id, "at": at.isoformat(), "reach": reach and asdict(reach)})
+        answer({"recall_id": order.recall_id, "at": at.isoformat(), "reach": asdict(reach)})
     else:
         say(f"{escape(order.evidence())} holds from now on")
         say(_told(reach))
     return 0
 
 
-async def _recall(current: Settings, order: Recall, why: str) -> Reach | None:
+async def _recall(current: Settings, order: Recall, why: str) -> Reach:
     async with pool(current) as connections:
         recalls = PostgresRecalls(connections)
         await recalls.add(order, why)
         return await recalls.reach(order)
 
 
-def _told(reach: Reach | None) -> str:
-    if reach is None:
-        return "The log does not hold collapse keys: what was delivered before is not counted."
+def _told(reach: Reach) -> str:
     return (
         f"{reach.delivered:,} deliveries had been made already; {reach.open:,} on their way and "
         f"{reach.held:,} held events are stopped. See everpost why and everpost ledger for what became of them."

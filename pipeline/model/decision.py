@@ -84,3 +84,4 @@ class Decision:
     content: bytes = b""  # Event.content; empty in records that are older than the field
     release_of: str = ""  # topic/partition/offset of the hold that ended with this; empty for an event
     due_at: datetime | None = None  # until when it is held, UTC
+    collapse_key: str | None = None  # by which a recall may name it

@@ -69,6 +69,7 @@ def _decision(decision: Decision) -> Sequence[Any]:
         *_DECISION(decision),
         *held,
         decision.due_at,
+        decision.collapse_key,
         *(orjson.dumps(part).decode() for part in parts),
         decision.decided_at,
     )

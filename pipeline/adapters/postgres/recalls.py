@@ -42,18 +42,11 @@ class PostgresRecalls:
         async with session(self._pool) as connection:
             return [Recall(**row) for row in await connection.fetch(_SQL["all"])]
 
-    async def reach(self, recall: Recall) -> Reach | None:
-        """How far an order by event id or type reaches; None for a collapse key, which the log does not hold.
-
-        Raises DependencyDown.
-        """
-        if recall.collapse_key is not None:
-            return None
-        which = "event" if recall.event_id is not None else "type"
-        meant = (recall.event_id,) if which == "event" else (recall.type, recall.template_version)
+    async def reach(self, recall: Recall) -> Reach:
+        """How far an order reaches, of what was decided until its time. Raises DependencyDown."""
+        meant = (recall.event_id, recall.collapse_key, recall.type, recall.template_version)
         async with session(self._pool) as connection:
-            row = await connection.fetchrow(_SQL[f"reach_{which}"], recall.tenant, recall.at, *meant)
-        return Reach(**row)
+            return Reach(**await connection.fetchrow(_SQL["reach"], recall.tenant, recall.at, *meant))
 
 
 class Fresh:

@@ -157,6 +157,7 @@ def _decision(arrival: Arrival, case: Case, verdict: Verdict, asked: tuple[recor
         decided_at=case.now,
         content=event.content,
         release_of=_release(arrival),
+        collapse_key=event.collapse_key,
     )
 
 

@@ -3,13 +3,13 @@
 insert into everpost.decision_log (
     source_topic, source_partition, source_offset, event_id, user_id, tenant, verdict, reason, type, lane,
     category, profile_version, template_version, locale, released, held_topic, held_partition, held_offset,
-    due_at, gates, channels, deliveries, counters, decided_at
+    due_at, collapse_key, gates, channels, deliveries, counters, decided_at
 )
 select * from unnest(
     $1::text[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
     $9::text[], $10::text[], $11::text[], $12::bigint[], $13::integer[], $14::text[], $15::boolean[],
-    $16::text[], $17::integer[], $18::bigint[], $19::timestamptz[], $20::jsonb[], $21::jsonb[], $22::jsonb[],
-    $23::jsonb[], $24::timestamptz[]
+    $16::text[], $17::integer[], $18::bigint[], $19::timestamptz[], $20::text[], $21::jsonb[], $22::jsonb[],
+    $23::jsonb[], $24::jsonb[], $25::timestamptz[]
 )
 on conflict do nothing
 

@@ -9,29 +9,21 @@ on conflict do nothing
 select recall_id, tenant, at, event_id, collapse_key, type, template_version
 from everpost.recall where at > now() - interval '1 year'
 
--- name: reach_event
--- What an order by event id comes too late for, and what it still stops.
+-- name: reach
+-- What an order comes too late for, and what it still stops. With which words a held event will be
+-- rendered is open, so it counts for every version.
+with meant as (
+    select * from everpost.decision_log
+    where tenant = $1 and decided_at <= $2 and (event_id = $3 or collapse_key = $4 or type = $5)
+      and ($6::integer is null or template_version = $6 or verdict = 'held')
+)
 select count(*) filter (where l.state = 'delivered') as delivered,
     count(*) filter (where l.state in ('planned', 'in_flight')) as open,
     (
-        select count(*) from everpost.event_log
-        where tenant = $1 and decided_at <= $2 and event_id = $3 and verdict = 'held'
+        select count(*)
+        from meant join everpost.event_log e using (source_topic, source_partition, source_offset)
+        where e.verdict = 'held'
     ) as held
-from everpost.decision_log d
-cross join lateral jsonb_array_elements(d.deliveries) planned
+from meant
+cross join lateral jsonb_array_elements(meant.deliveries) planned
 join everpost.delivery_log l on l.delivery_id = planned ->> 'delivery_id'
-where d.tenant = $1 and d.decided_at <= $2 and d.event_id = $3
-
--- name: reach_type
--- The same for an order by type. Which template a held event will be rendered with is open, so it counts.
-select count(*) filter (where l.state = 'delivered') as delivered,
-    count(*) filter (where l.state in ('planned', 'in_flight')) as open,
-    (
-        select count(*) from everpost.event_log
-        where tenant = $1 and decided_at <= $2 and type = $3 and verdict = 'held'
-    ) as held
-from everpost.decision_log d
-cross join lateral jsonb_array_elements(d.deliveries) planned
-join everpost.delivery_log l on l.delivery_id = planned ->> 'delivery_id'
-where d.tenant = $1 and d.decided_at <= $2 and d.type = $3
-  and ($4::integer is null or d.template_version = $4)
