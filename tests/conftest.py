@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import signal
 from collections.abc import Generator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,6 +11,11 @@ import asyncpg
 import pytest
 
 from tests.support import services
+
+# A shell starts background jobs with SIGINT ignored, and what is ignored stays so in every child: the
+# programs under test would never see a Ctrl-C. With a handler here they start with the default again.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

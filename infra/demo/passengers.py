@@ -7,7 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from pipeline.model.event import CHANNELS, Channel
-from pipeline.model.profile import Address, Profile
+from pipeline.model.profile import Address, AnyChannel, Profile, Wishes
 
 TENANT = "demo"
 _LANGUAGES = ("en", "en", "en", "es", "de", "pt-BR")
@@ -61,9 +61,9 @@ def _profile(number: int, chance: random.Random, now: datetime, subscribe: Subsc
     )
 
 
-def _preferences(chance: random.Random) -> dict[tuple[str, Channel], bool]:
+def _preferences(chance: random.Random) -> Wishes:
     """One in five wants no SMS about flights, one in ten no e-mail; the rest keep the defaults."""
-    wishes: dict[tuple[str, Channel], bool] = {}
+    wishes: dict[tuple[str, AnyChannel], bool] = {}
     if chance.random() < 0.2:
         wishes["flights", "sms"] = False
     if chance.random() < 0.1:

@@ -92,6 +92,7 @@ def test_an_interrupted_demo_leaves_no_process(home: Path) -> None:
         assert len(children) > 10
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
+        assert process.returncode == 130  # interrupted, not done
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
 

@@ -99,8 +99,10 @@ def _categories(source: Table) -> dict[str, Category]:
 def _caps(table: Table) -> dict[Channel, Cap]:
     """`sms = "2 in 7d"` drops the third within seven days, `"2 in 7d, then hold"` keeps it for a free slot."""
     found: dict[Channel, Cap] = {}
-    named = table.keys()
-    for channel in (one for one in CHANNELS if one in named):
+    named = set(table.keys())
+    for channel in CHANNELS:
+        if channel not in named:
+            continue
         text = table.take(channel, str)
         match = re.fullmatch(r"([1-9]\d{0,5}) in ([1-9]\d{0,5})([smhd])(, then hold)?", text)
         if match is None:
