@@ -77,6 +77,21 @@ async def known(pool: asyncpg.Pool, *event_ids: str, holds: int = 0) -> bool:
     return all(one is not None and len(one.earlier) >= holds for one in found)
 
 
+async def publish(client: Client, event_id: str, deliver_at: datetime | None) -> None:
+    """An event of this moment, for later or for at once."""
+    await client.publish(
+        new_event(
+            "flight.cancelled",
+            tenant=TENANT,
+            user_id="u-1",
+            data=FLIGHT,
+            event_id=event_id,
+            created_at=clock(),
+            deliver_at=deliver_at,
+        )
+    )
+
+
 async def test_an_event_for_later_waits_and_goes_out_unless_it_is_recalled(kafka: str, postgres: str) -> None:
     """Two for later, one of them recalled while it waits: each ends once, as one story."""
     await asyncio.to_thread(apply, kafka, table(4), 1)
@@ -86,29 +101,15 @@ async def test_an_event_for_later_waits_and_goes_out_unless_it_is_recalled(kafka
         Client(kafka, catalogue=types, encoder=wire) as client,
         AsyncExitStack() as stages,
     ):
-
-        async def publish(event_id: str, deliver_at: datetime | None) -> None:
-            now = clock()
-            event = new_event(
-                "flight.cancelled",
-                tenant=TENANT,
-                user_id="u-1",
-                data=FLIGHT,
-                event_id=event_id,
-                created_at=now,
-                deliver_at=deliver_at,
-            )
-            await client.publish(event)
-
         async with transaction(pool) as connection:
             await save_profiles(connection, [profile(tenant=TENANT)])
-        await publish("first", None)
+        await publish(client, "first", None)
         for name in ("route", "account"):
             await stages.enter_async_context(stage(name, kafka, postgres))
         await eventually(partial(known, pool, "first"), 60)  # now both are quick
         due = clock() + WAIT
-        await publish("goes", due)
-        await publish("stays", due)
+        await publish(client, "goes", due)
+        await publish(client, "stays", due)
         await eventually(partial(known, pool, "goes", "stays"), 60)
         order = Recall(recall_id="r-1", tenant=TENANT, at=clock(), event_id="stays")
         await PostgresRecalls(pool).add(order, "a test")
