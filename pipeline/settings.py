@@ -55,7 +55,9 @@ class Settings(BaseSettings):
     )
     in_flight: int = Field(default=200, ge=1, description="requests that a sender has open at once")
     send_timeout: float = Field(default=10.0, gt=0, description="seconds that one send may take")
-    batch: int = Field(default=2000, ge=1, description="records that the router decides in one transaction")
+    batch: int = Field(
+        default=2000, ge=1, le=20_000, description="records that the router decides in one transaction"
+    )
     retry_scale: float = Field(
         default=1.0, gt=0, description="multiplies every delay of the retry ladder; below 1 in demos only"
     )
