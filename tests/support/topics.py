@@ -1,7 +1,7 @@
 """Real topics for tests. The broker is shared, so a test knows its records by a tenant of its own."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -39,49 +39,57 @@ def _led(admin: AdminClient, places: Sequence[TopicPartition]) -> bool:
 
 def read_tenant(servers: str, topic: str, tenant: str) -> Sequence[Message]:
     """Every committed record of a topic whose key belongs to the tenant, in order by partition."""
+    admin = AdminClient({"bootstrap.servers": servers})
+    numbers = admin.list_topics(topic, _ANSWER).topics[topic].partitions
+    starts = [TopicPartition(topic, number, OFFSET_BEGINNING) for number in numbers]
+    found = [message for message in _to_the_end(servers, f"test-{tenant}", starts) if _of(message, tenant)]
+    return sorted(found, key=lambda m: (m.partition(), m.offset()))
+
+
+def lag(servers: str, group: str, topics: Sequence[str]) -> int:
+    """How many committed records of these topics lie beyond what the group has committed.
+
+    They are counted by reading them: the end of a topic that is written in transactions lies behind a
+    marker, which no group ever commits.
+    """
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": group, "enable.auto.commit": False})
+    try:
+        known = consumer.list_topics(timeout=_ANSWER).topics
+        places = [TopicPartition(topic, number) for topic in topics for number in known[topic].partitions]
+        try:
+            committed = consumer.committed(places, _ANSWER)
+        except KafkaException:  # a new group's coordinator takes a moment: nothing is known yet
+            return len(places)
+    finally:
+        consumer.close()
+    starts = [TopicPartition(p.topic, p.partition, max(p.offset, 0)) for p in committed]
+    return sum(1 for _ in _to_the_end(servers, f"lag-{group}", starts))
+
+
+def _to_the_end(servers: str, group: str, starts: Sequence[TopicPartition]) -> Iterator[Message]:
+    """Every committed record from these places on."""
     consumer = Consumer(
         {
             "bootstrap.servers": servers,
-            "group.id": f"test-{tenant}",
+            "group.id": group,
             "enable.auto.commit": False,
             # Told by the broker: the last offset may be a transaction's marker, which no one is handed.
             "enable.partition.eof": True,
         }
     )
     try:
-        numbers = consumer.list_topics(topic, _ANSWER).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, n, OFFSET_BEGINNING) for n in numbers])
-        found, ended = list[Message](), set[int]()
-        end = time.monotonic() + _READING
-        while len(ended) < len(numbers):
-            assert time.monotonic() < end, f"{topic} is not read within {_READING} s"
+        consumer.assign(list(starts))
+        ended = set[tuple[str | None, int | None]]()
+        deadline = time.monotonic() + _READING
+        while len(ended) < len(starts):
+            assert time.monotonic() < deadline, f"{starts} are not read within {_READING} s"
             for message in consumer.consume(100, 0.05):
                 if (error := message.error()) is None:
-                    found.append(message)
+                    yield message
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    ended.add(message.partition() or 0)
+                    ended.add((message.topic(), message.partition()))
                 else:
                     raise KafkaException(error)
-        return [m for m in sorted(found, key=lambda m: (m.partition(), m.offset())) if _of(m, tenant)]
-    finally:
-        consumer.close()
-
-
-def lag(servers: str, group: str, topics: Sequence[str]) -> int:
-    """How many records of these topics the group has not committed."""
-    consumer = Consumer({"bootstrap.servers": servers, "group.id": group, "enable.auto.commit": False})
-    try:
-        known = consumer.list_topics(timeout=_ANSWER).topics
-        places = [TopicPartition(topic, number) for topic in topics for number in known[topic].partitions]
-        left = 0
-        try:
-            committed = consumer.committed(places, _ANSWER)
-        except KafkaException:  # a new group's coordinator takes a moment: nothing is known yet
-            return len(places)
-        for place in committed:
-            _, end = consumer.get_watermark_offsets(place, _ANSWER)
-            left += end - max(place.offset, 0)
-        return left
     finally:
         consumer.close()
 
