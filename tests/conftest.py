@@ -12,10 +12,12 @@ import pytest
 
 from tests.support import services
 
-# A shell starts background jobs with SIGINT ignored, and what is ignored stays so in every child: the
-# programs under test would never see a Ctrl-C. With a handler here they start with the default again.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell starts background jobs with SIGINT ignored, nohup ignores SIGHUP, and what is ignored stays so in
+# every child: the programs under test would never see a Ctrl-C. With a handler here, though it does
+# nothing, they start with the default again.
+for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda *_: None)
 
 
 @pytest.fixture(scope="session")
