@@ -11,7 +11,8 @@ Nothing connects at import. Both doors check an event against the catalogue befo
 """
 
 from pipeline.sdk import outbox
+from pipeline.sdk.catalogue import load_catalogue
 from pipeline.sdk.client import Client, Receipt
 from pipeline.sdk.events import new_event
 
-__all__ = ["Client", "Receipt", "new_event", "outbox"]
+__all__ = ["Client", "Receipt", "load_catalogue", "new_event", "outbox"]
