@@ -37,6 +37,10 @@ def choose(service: str, asked: int | None, last: int | None, free: int) -> int:
     """
     if asked is None:
         return last if last is not None and is_free(last) else free
+    if not 1 <= asked <= 65_535:
+        raise ConfigurationError(
+            f"{asked} is no port for {service}: choose one from 1 to 65535, or name none"
+        )
     if not is_free(asked):
         raise ConfigurationError(
             f"port {asked} for {service} is taken on {HOST}: end the program that listens there "

@@ -41,7 +41,7 @@ def topics(
                 for topic in wanted:
                     days = topic.retention.days
                     say(
-                        f"{topic.name:<34}{topic.schema or 'raw bytes':<12}"
+                        f"{topic.name:<36}{topic.schema or 'raw bytes':<12}"
                         f"{topic.partitions:>3} partitions {days:>3} days  {topic.purpose}"
                     )
             return 0

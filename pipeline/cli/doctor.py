@@ -1,6 +1,7 @@
 """`everpost doctor`: what is configured, what answers, and what to do about the rest."""
 
 import asyncio
+import os
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -9,6 +10,7 @@ from importlib.metadata import entry_points
 from typing import Annotated
 
 from cyclopts import Parameter
+from rich.markup import escape
 
 from pipeline import settings
 from pipeline.adapters.kafka.admin import check
@@ -16,7 +18,7 @@ from pipeline.adapters.postgres.pool import session
 from pipeline.cli.show import answer, say
 from pipeline.model.errors import EverpostError
 from pipeline.model.topics import table
-from pipeline.settings import Settings
+from pipeline.settings import CONNECTOR_PREFIX, PREFIX, Settings
 from pipeline.wiring import catalogue, clock, pool, wire
 
 _SKEW = 5.0  # seconds between our clock and the database's, above which expiry and retries go wrong
@@ -49,7 +51,7 @@ def doctor(*, json: Annotated[bool, Parameter(help="print one JSON object on the
         answer({"good": good, "settings": values, "findings": [asdict(finding) for finding in findings]})
         return 0 if good else 1
     for name, value in values.items():
-        say(f"[dim]{name:<20}{value}[/]")
+        say(f"[dim]{PREFIX + name.upper():<30}{escape(value)}[/]")
     for finding in findings:
         say(f"{'[green]good[/]' if finding.good else '[bold red]bad [/]'}  {finding.check:<12}{finding.what}")
     return 0 if good else 1
@@ -111,6 +113,13 @@ async def _connectors(current: Settings) -> str:
     known = {entry.name for entry in entry_points(group="everpost.connectors")}
     if unknown := sorted(set(current.providers.values()) - known):
         raise _Amiss(f"no connector {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    for variable in sorted(os.environ):
+        if variable.startswith(CONNECTOR_PREFIX):
+            rest = variable.removeprefix(CONNECTOR_PREFIX).lower()
+            if not any(rest.startswith(f"{name}_") for name in known):
+                raise _Amiss(
+                    f"{variable} names no connector and option; connectors: {', '.join(sorted(known))}"
+                )
     return ", ".join(f"{channel} by {name}" for channel, name in current.providers.items())
 
 

@@ -3,7 +3,6 @@
 import asyncio
 from typing import Annotated
 
-import orjson
 from cyclopts import Parameter
 
 from pipeline import settings
@@ -72,11 +71,11 @@ def why(
 
     Exit code 1 when nothing is known of it.
     """
-    if (event_id is None) == (user is None):
+    if bool(event_id) == bool(user):
         raise ConfigurationError("give either an event id, or --user and its --tenant")
     found = asyncio.run(_why(settings.load(), event_id, (tenant, user or "")))
     if json:
-        answer(orjson.loads(orjson.dumps(found)))
+        answer(found)
     elif not (found.timelines or found.waiting):
         what = f"event {event_id}" if event_id else f"user {tenant}/{user}"
         say(f"Nothing is known of {what}: it was not accepted, or the account stage has not seen it yet.")

@@ -32,6 +32,10 @@ def publish(
     destination=IAH scheduled=05:25 --user p-00007
     """
     current = settings.load()
+    if event_id == "":
+        raise ConfigurationError(
+            "--event-id is empty: give the id by which a repeat is recognised, or leave it out"
+        )
     types = catalogue(current).types
     event = new_event(
         type,
@@ -63,6 +67,8 @@ def _values(type: str, variables: list[str], types: Catalogue) -> dict[str, Valu
         name, equals, text = pair.partition("=")
         if not equals:
             raise ConfigurationError(f"{pair!r} is no name=value; write for example flight='UA 1018'")
+        if name in values:
+            raise ConfigurationError(f"{name} is given twice: name each variable once")
         values[name] = _value(text, known[name].kind if name in known else "string")
     return values
 

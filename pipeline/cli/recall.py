@@ -14,7 +14,7 @@ from pipeline.cli.show import answer, say
 from pipeline.model.errors import ConfigurationError
 from pipeline.model.recall import Recall
 from pipeline.settings import Settings
-from pipeline.wiring import clock, pool
+from pipeline.wiring import catalogue, clock, pool
 
 
 def recall(
@@ -43,12 +43,15 @@ def recall(
         raise ConfigurationError("--template is a version of a type's words: give --type too")
     if not why.strip():
         raise ConfigurationError("--why is empty: say for the record what is wrong with them")
+    current = settings.load()
+    if type is not None and type not in (types := catalogue(current).types):
+        raise ConfigurationError(f"--type {type!r} is not in the catalogue: {', '.join(sorted(types))}")
     at = clock()
     name = "\x1f".join(("everpost", tenant, at.isoformat(), *map(str, given.values()), str(template)))
     order = Recall(
         recall_id=str(uuid5(NAMESPACE_URL, name)), tenant=tenant, at=at, template_version=template, **given
     )
-    reach = asyncio.run(_recall(settings.load(), order, why.strip()))
+    reach = asyncio.run(_recall(current, order, why.strip()))
     if json:
         answer({"recall_id": order.recall_id, "at": at.isoformat(), "reach": asdict(reach)})
     else:

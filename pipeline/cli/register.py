@@ -3,24 +3,27 @@
 import asyncio
 import re
 from collections.abc import Mapping
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Any
 from uuid import NAMESPACE_URL, uuid5
 
 from cyclopts import Parameter
 
 from pipeline import settings
 from pipeline.adapters.postgres.pool import transaction
-from pipeline.adapters.postgres.profiles import save_profiles
+from pipeline.adapters.postgres.profiles import PostgresProfiles, save_profiles
 from pipeline.cli.show import say
 from pipeline.model.errors import ConfigurationError
 from pipeline.model.event import CHANNELS, Channel
 from pipeline.model.profile import Address, Profile
+from pipeline.model.quiet import zone
 from pipeline.settings import Settings
 from pipeline.wiring import catalogue, clock, pool
 
 _SHAPES: Mapping[Channel, tuple[str, str]] = {
     "sms": (r"\+[1-9]\d{6,14}", "a phone number in E.164, such as +19175550100"),
     "email": (r"[^@\s]+@[^@\s]+", "a mailbox, such as ann@example.com"),
+    "webpush": (r'\{.*"endpoint".*"keys".*\}', "the JSON of a subscription, with its endpoint and keys"),
 }
 
 
@@ -32,8 +35,8 @@ def register(  # noqa: PLR0913 - one option for each thing that a user may have
     /,
     *,
     tenant: Annotated[str, Parameter(help="the tenant that the user belongs to")] = "demo",
-    locale: Annotated[str, Parameter(help="language, as BCP 47")] = "en",
-    timezone: Annotated[str, Parameter(help="IANA time zone")] = "UTC",
+    locale: Annotated[str | None, Parameter(help="language, as BCP 47; default: as before, else en")] = None,
+    timezone: Annotated[str | None, Parameter(help="IANA time zone; default: as before, else UTC")] = None,
     email: Annotated[list[str] | None, Parameter(help="mailbox; may be repeated")] = None,
     sms: Annotated[list[str] | None, Parameter(help="phone in E.164; may be repeated")] = None,
     apns: Annotated[list[str] | None, Parameter(help="device token; may be repeated")] = None,
@@ -47,25 +50,35 @@ def register(  # noqa: PLR0913 - one option for each thing that a user may have
     """
     current = settings.load()
     values = {"email": email, "sms": sms, "apns": apns, "fcm": fcm, "webpush": webpush}
-    profile = Profile(
-        tenant=tenant,
-        user_id=user,
-        version=1,
-        locale=locale,
-        timezone=timezone,
-        addresses=tuple(
-            _address(tenant, user, channel, value) for channel in CHANNELS for value in values[channel] or ()
-        ),
-        preferences={_wish(wish, current): False for wish in opt_out or ()},
+    _check(user, locale, timezone)
+    addresses = tuple(
+        _address(tenant, user, channel, value) for channel in CHANNELS for value in values[channel] or ()
     )
-    asyncio.run(_save(current, profile))
-    say(f"registered {tenant}/{user} with {len(profile.addresses)} addresses")
+    wishes = {_wish(wish, current): False for wish in opt_out or ()}
+    changes = {"locale": locale, "timezone": timezone}
+    given = {name: value for name, value in changes.items() if value is not None}
+    new = Profile(tenant=tenant, user_id=user, version=1)
+    asyncio.run(_save(current, new, {**given, "addresses": addresses, "preferences": wishes}))
+    say(f"registered {tenant}/{user}: {len(addresses)} addresses and {len(wishes)} opt-outs were given")
     return 0
 
 
-async def _save(current: Settings, profile: Profile) -> None:
-    async with pool(current) as connections, transaction(connections) as connection:
-        await save_profiles(connection, [profile])
+async def _save(current: Settings, new: Profile, changes: Mapping[str, Any]) -> None:
+    """Change what was given; the rest of a known user stays."""
+    user = (new.tenant, new.user_id)
+    async with pool(current) as connections:
+        known = await PostgresProfiles(connections).fetch([user])
+        async with transaction(connections) as connection:
+            await save_profiles(connection, [replace(known.get(user, new), **changes)])
+
+
+def _check(user: str, locale: str | None, timezone: str | None) -> None:
+    if not (1 <= len(user) <= 128 and user.isprintable()):
+        raise ConfigurationError(f"{user!r} is no user id: give 1 to 128 printable characters")
+    if locale is not None and not re.fullmatch(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*", locale):
+        raise ConfigurationError(f"--locale {locale!r}: give a language tag, such as pt-BR")
+    if timezone is not None and zone(timezone) is None:
+        raise ConfigurationError(f"--timezone {timezone!r}: give an IANA name, such as Europe/Berlin")
 
 
 def _address(tenant: str, user: str, channel: Channel, value: str) -> Address:

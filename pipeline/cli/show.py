@@ -15,5 +15,10 @@ def say(sentence: str) -> None:
 
 def answer(value: Any) -> None:
     """A value for programs: one line of JSON, the last that a command prints."""
-    text = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS, default=str).decode()
+    text = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS, default=_plain).decode()
     out.print(text, markup=False)
+
+
+def _plain(value: Any) -> str:
+    """What JSON has no word for: bytes as hexadecimal digits, the rest as text."""
+    return value.hex() if isinstance(value, bytes) else str(value)

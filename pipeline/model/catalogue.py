@@ -24,6 +24,7 @@ _TYPES: Mapping[Kind, tuple[type, ...]] = {
 }
 _TENANT = re.compile(r"[a-z0-9_-]{1,64}")
 _MAX_ID = 128  # characters
+_UNSPEAKABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")  # no provider takes them
 _SKEW = timedelta(days=1)  # more than any clock or mistaken time zone is off
 _LONGEST_HOLD = timedelta(days=366)  # what is further off is a mistake, and its expiry may be past year 9999
 _MAX_TEXT = 2_000  # characters of one string variable: an SMS has 1,530, a push 4,096 bytes in all
@@ -213,6 +214,14 @@ def _variable(name: str, value: Value, variable: Variable) -> list[Problem]:
                 field=f"data.{name}",
                 message=f"is a {type(value).__name__}",
                 fix=f"give a {variable.kind}",
+            )
+        ]
+    if isinstance(value, str) and (bad := _UNSPEAKABLE.search(value)):
+        return [
+            Problem(
+                field=f"data.{name}",
+                message=f"holds the character U+{ord(bad[0]):04X}",
+                fix="send text: of the control characters only tab and line ends, and no half of a surrogate pair",
             )
         ]
     if isinstance(value, str) and len(value) > _MAX_TEXT:

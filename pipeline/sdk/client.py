@@ -37,6 +37,9 @@ _POLL = 0.1  # seconds that the poll thread waits for a report, and so that clos
 _SLICE = 1000  # events at once: a semaphore with 20,000 waiters takes 60 % of the time
 _CLOSING = 10.0  # seconds that closing waits for acknowledgements, unless told otherwise
 _LIBRDKAFKA = logging.getLogger("everpost.librdkafka")
+_LIBRDKAFKA.addHandler(
+    logging.NullHandler()
+)  # heard by who configures logging; else not on the caller's terminal
 _Report = tuple["asyncio.Future[Message]", KafkaError | None, Message]
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from opentelemetry import trace
 
+from pipeline.model.catalogue import Catalogue
 from pipeline.model.event import Channel, Event, Lane, Value
 from pipeline.observe import span
 
@@ -25,7 +26,8 @@ def new_event(  # noqa: PLR0913  # the fields of an event, all by name
     user_id: str,
     data: Mapping[str, Value],
     event_id: str | None = None,
-    priority: Lane = "normal",
+    priority: Lane | None = None,
+    catalogue: Catalogue | None = None,
     created_at: datetime | None = None,
     expires_at: datetime | None = None,
     deliver_at: datetime | None = None,
@@ -36,7 +38,7 @@ def new_event(  # noqa: PLR0913  # the fields of an event, all by name
 ) -> Event:
     """An event with what is missing filled in: a new id (UUID version 7), now, the current trace.
 
-    Make the event once and keep it over your own retries: its id is what makes them harmless. Better
+    With the `catalogue` its type's lane is taken when no priority is given. Make the event once and keep it over your own retries: its id is what makes them harmless. Better
     still is an id of yours, such as "order-17/shipped".
     """
     now = created_at or datetime.now(UTC)  # noqa: TID251  # the caller's edge: here time and chance come in
@@ -47,7 +49,7 @@ def new_event(  # noqa: PLR0913  # the fields of an event, all by name
         user_id=user_id,
         tenant=tenant,
         type=type,
-        priority=priority,
+        priority=priority or _lane(type, catalogue),
         created_at=now,
         expires_at=expires_at,
         deliver_at=deliver_at,
@@ -57,6 +59,12 @@ def new_event(  # noqa: PLR0913  # the fields of an event, all by name
         traceparent=created_in,
         data=dict(data),
     )
+
+
+def _lane(type: str, catalogue: Catalogue | None) -> Lane:
+    """The lane that the catalogue gives the type; without one, normal."""
+    kind = (catalogue or {}).get(type)
+    return kind.lane if kind else "normal"
 
 
 def _current_trace() -> str | None:

@@ -92,6 +92,7 @@ def test_one_event_from_publish_to_why(home: Path) -> None:
         services.until(settled, 60, 0.2)
         why = run(here, "why", "one")
         assert "delivered by sms, email" in why.stdout
+        assert last(run(here, "why", "one", "--json"))["timelines"][0]["decision"]["event_id"] == "one"
         assert "passed  preference" in why.stdout
         assert "ledger balanced" in run(here, "ledger").stdout
         assert run(here, "topics", "check").returncode == 0

@@ -24,7 +24,7 @@ from typing import Protocol
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from pipeline.adapters.kafka.deadline import watchdog
-from pipeline.model.errors import DependencyDown
+from pipeline.model.errors import ConfigurationError, DependencyDown
 from pipeline.model.record import Incoming, Outgoing
 from pipeline.observe import Log
 
@@ -253,6 +253,8 @@ def _readable(message: Message) -> bool:
     error = message.error()
     if error is None:
         return True
+    if error.code() == KafkaError.FENCED_INSTANCE_ID:
+        raise ConfigurationError("another process runs as this instance: give each its own EVERPOST_INSTANCE")
     if error.fatal() or error.code() not in _PASSING:
         raise Fenced(f"the consumer can't go on: {error.str()}")
     _log.warning("dependency.down", error=error.str())

@@ -1,6 +1,8 @@
 """Making an event: its id, its time, its trace."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from opentelemetry import trace
 
 from pipeline.sdk import new_event
 from pipeline.sdk.events import uuid7
+from tests.support.make import CATALOGUE
 
 NOW = datetime(2026, 3, 8, 12, 0, tzinfo=UTC)
 
@@ -52,3 +55,17 @@ def test_the_current_span_becomes_the_traceparent() -> None:
     with trace.use_span(trace.NonRecordingSpan(context)):
         event = new_event("flight.cancelled", tenant="acme", user_id="u-1", data={})
     assert event.traceparent == "00-00000000000000000000000000001234-0000000000005678-01"
+
+
+def test_the_lane_is_the_types_own_when_the_catalogue_is_given() -> None:
+    """A one-time code from code travels in the lane that the catalogue gives it; a caller's word wins."""
+    urgent = {"flight.cancelled": replace(CATALOGUE["flight.cancelled"], lane="urgent")}
+
+    def lane(**more: Any) -> str:
+        return new_event("flight.cancelled", tenant="acme", user_id="u-1", data={}, **more).priority
+
+    assert (lane(), lane(catalogue=urgent), lane(catalogue=urgent, priority="bulk")) == (
+        "normal",
+        "urgent",
+        "bulk",
+    )

@@ -67,6 +67,7 @@ STOPS: list[tuple[Event | None, Profile | None, dict[str, Any], str, Reason, str
     (event(type="flight.moved"), profile(), {}, "rejected", "invalid", "valid", "not in the catalogue"),
     (event(data={}), profile(), {}, "rejected", "invalid", "valid", "data.flight: is missing"),
     (event(data={"flight": 7}), profile(), {}, "rejected", "invalid", "valid", "is a int"),
+    (event(data={"flight": "a\0b"}), profile(), {}, "rejected", "invalid", "valid", "U+0000"),
     (event(deliver_at=datetime(9999, 12, 31, 23, tzinfo=UTC)), profile(), {}, "rejected", "invalid", "valid", "days off"),
     (event(), profile(), BEFORE, "duplicate", "duplicate", "duplicate", "normal/2/7"),
     (event(), profile(), {"decided": Decided(source=EARLIER, verdict="deliver", content=NEWS.content)},
