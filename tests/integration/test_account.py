@@ -36,7 +36,15 @@ def records() -> list[Outgoing]:
             Planned(delivery_id=ids[0], channel="sms", address_id="a-1"),
             Planned(delivery_id=ids[1], channel="email", address_id="a-2"),
         )
-        made = decision(f"{TENANT}-{n}", f"u-{n % 5}", tenant=TENANT, source_offset=n, deliveries=planned)
+        # Places of its own: the log knows a decision by its source, and the broker is shared.
+        made = decision(
+            f"{TENANT}-{n}",
+            f"u-{n % 5}",
+            tenant=TENANT,
+            source_topic=TENANT,
+            source_offset=n,
+            deliveries=planned,
+        )
         found.append(Outgoing(topic=DECISIONS, key=key, value=WIRE.encode(made)))
         for id in ids:
             attempt = outcome(

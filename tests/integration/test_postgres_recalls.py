@@ -107,12 +107,16 @@ async def log(pool: asyncpg.Pool) -> None:
             collapse_key="gate" if n == 0 else None,
             deliveries=(Planned(delivery_id=f"d-{n}", channel="sms", address_id="a"),),
         )
-        for n, (type, version) in enumerate([("offer", 3), ("offer", 3), ("code", 3), ("offer", 2)])
+        for n, (type, version) in enumerate(
+            [("offer.weekend", 3), ("offer.weekend", 3), ("code", 3), ("offer.weekend", 2)]
+        )
     ]
-    held = decision("e-9", type="offer", verdict="held", reason="due", source_offset=9, decided_at=BEFORE)
+    held = decision(
+        "e-9", type="offer.weekend", verdict="held", reason="due", source_offset=9, decided_at=BEFORE
+    )
     later = decision(
         "e-10",
-        type="offer",
+        type="offer.weekend",
         verdict="held",
         reason="due",
         source_offset=10,
@@ -132,10 +136,10 @@ async def log(pool: asyncpg.Pool) -> None:
         ({"event_id": "e-0"}, Reach(delivered=1, open=0, held=0)),
         ({"event_id": "e-1"}, Reach(delivered=0, open=1, held=0)),
         ({"event_id": "e-9"}, Reach(delivered=0, open=0, held=1)),
-        ({"type": "offer"}, Reach(delivered=2, open=1, held=1)),
-        ({"type": "offer", "template_version": 3}, Reach(delivered=1, open=1, held=1)),
+        ({"type": "offer.weekend"}, Reach(delivered=2, open=1, held=1)),
+        ({"type": "offer.weekend", "template_version": 3}, Reach(delivered=1, open=1, held=1)),
         ({"type": "code"}, Reach(delivered=0, open=1, held=0)),
-        ({"tenant": "other", "type": "offer"}, Reach(delivered=0, open=0, held=0)),
+        ({"tenant": "other", "type": "offer.weekend"}, Reach(delivered=0, open=0, held=0)),
         ({"collapse_key": "gate"}, Reach(delivered=1, open=0, held=0)),
     ],
 )
@@ -161,20 +165,21 @@ async def test_the_command_writes_the_order_and_tells_how_far_it_reaches(postgre
     """For people and for programs; what it cannot mean is refused with what to write."""
     async with migrated(postgres) as pool:
         await log(pool)
-        target = ("--type", "offer", "--template", "3", "--tenant", "acme", "--why", "wrong price")
+        target = ("--type", "offer.weekend", "--template", "3", "--tenant", "acme", "--why", "wrong price")
         code, text = await command(postgres, *target, "--json")
         found = json.loads(text.splitlines()[-1])
         assert (code, found["reach"]) == (0, {"delivered": 1, "open": 1, "held": 1})
         code, text = await command(postgres, *target)
         assert "1 deliveries had been made already; 1 on their way and 1 held events are stopped" in text
         (first, _) = sorted(await PostgresRecalls(pool).all(), key=lambda one: one.at)
-    assert (first.recall_id, first.type, first.template_version) == (found["recall_id"], "offer", 3)
+    assert (first.recall_id, first.type, first.template_version) == (found["recall_id"], "offer.weekend", 3)
     for wrong in (
         ("--why", "x"),
         ("--event", "e", "--type", "t", "--why", "x"),
         ("--event", "e", "--template", "3", "--why", "x"),
         ("--event", "e", "--why", " "),
         ("--event", "", "--why", "x"),
+        ("--type", "no.such.type", "--why", "x"),
     ):
         code, text = await command(postgres, *wrong)
         assert code == 78, text
