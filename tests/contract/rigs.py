@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
+import psutil
+
 from connectors import apns, fcm
 from connectors.contract import Connector, Content, Message, Outcome
 from connectors.sandbox import apns as local_apns
@@ -121,6 +123,13 @@ async def bench(rig: Rig, certs: Path, *, limit: float = TIMEOUT) -> AsyncGenera
             await connector.aclose()
     finally:
         await provider.aclose()
+        # A handshake that was cut short ends only when the loop has read it: left open, a later test is blamed.
+        await until(lambda: not sockets(provider.port))
+
+
+def sockets(port: int) -> list[str]:
+    """The TCP sockets of this process that have to do with a port."""
+    return [str(c) for c in psutil.Process().net_connections("tcp") if port in (c.laddr[1:2] + c.raddr[1:2])]
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
