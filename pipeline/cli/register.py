@@ -8,26 +8,25 @@ from typing import Annotated, Any
 from uuid import NAMESPACE_URL, uuid5
 
 from cyclopts import Parameter
+from rich.markup import escape
 
 from pipeline import settings
 from pipeline.adapters.postgres.pool import transaction
 from pipeline.adapters.postgres.profiles import PostgresProfiles, save_profiles
 from pipeline.cli.show import say
+from pipeline.cli.wishes import FORM, categories, wishes
 from pipeline.model.errors import ConfigurationError
 from pipeline.model.event import CHANNELS, Channel
 from pipeline.model.profile import Address, Profile
 from pipeline.model.quiet import zone
 from pipeline.settings import Settings
-from pipeline.wiring import catalogue, clock, pool
+from pipeline.wiring import clock, pool
 
 _SHAPES: Mapping[Channel, tuple[str, str]] = {
     "sms": (r"\+[1-9]\d{6,14}", "a phone number in E.164, such as +19175550100"),
     "email": (r"[^@\s]+@[^@\s]+", "a mailbox, such as ann@example.com"),
     "webpush": (r'\{.*"endpoint".*"keys".*\}', "the JSON of a subscription, with its endpoint and keys"),
 }
-
-
-_CHANNELS: Mapping[str, Channel] = {channel: channel for channel in CHANNELS}
 
 
 def register(  # noqa: PLR0913 - one option for each thing that a user may have
@@ -42,7 +41,7 @@ def register(  # noqa: PLR0913 - one option for each thing that a user may have
     apns: Annotated[list[str] | None, Parameter(help="device token; may be repeated")] = None,
     fcm: Annotated[list[str] | None, Parameter(help="registration token; may be repeated")] = None,
     webpush: Annotated[list[str] | None, Parameter(help="subscription as JSON; may be repeated")] = None,
-    opt_out: Annotated[list[str] | None, Parameter(help="CATEGORY:CHANNEL; may be repeated")] = None,
+    opt_out: Annotated[list[str] | None, Parameter(help=f"{FORM}; may be repeated")] = None,
 ) -> int:
     """Register a user, or more addresses and wishes of one.
 
@@ -54,12 +53,16 @@ def register(  # noqa: PLR0913 - one option for each thing that a user may have
     addresses = tuple(
         _address(tenant, user, channel, value) for channel in CHANNELS for value in values[channel] or ()
     )
-    wishes = {_wish(wish, current): False for wish in opt_out or ()}
+    unwanted = dict.fromkeys(wishes(opt_out or (), categories(current)), False)
     changes = {"locale": locale, "timezone": timezone}
     given = {name: value for name, value in changes.items() if value is not None}
     new = Profile(tenant=tenant, user_id=user, version=1)
-    asyncio.run(_save(current, new, {**given, "addresses": addresses, "preferences": wishes}))
-    say(f"registered {tenant}/{user}: {len(addresses)} addresses and {len(wishes)} opt-outs were given")
+    asyncio.run(_save(current, new, {**given, "addresses": addresses, "preferences": unwanted}))
+    say(
+        escape(
+            f"registered {tenant}/{user}: {len(addresses)} addresses and {len(unwanted)} opt-outs were given"
+        )
+    )
     return 0
 
 
@@ -81,10 +84,15 @@ def _check(user: str, locale: str | None, timezone: str | None) -> None:
         raise ConfigurationError(f"--timezone {timezone!r}: give an IANA name, such as Europe/Berlin")
 
 
-def _address(tenant: str, user: str, channel: Channel, value: str) -> Address:
+def check_address(channel: Channel, value: str) -> None:
+    """Raises ConfigurationError, with the right form, when this cannot be an address of the channel."""
     shape, words = _SHAPES.get(channel, (r".+", "not empty"))
     if not re.fullmatch(shape, value):
-        raise ConfigurationError(f"--{channel} {value!r}: give {words}")
+        raise ConfigurationError(f"{channel} {value!r}: give {words}")
+
+
+def _address(tenant: str, user: str, channel: Channel, value: str) -> Address:
+    check_address(channel, value)
     return Address(
         # The same address registered again keeps its id, and so its deliveries.
         address_id=str(uuid5(NAMESPACE_URL, "\x1f".join(("everpost", tenant, user, channel, value)))),
@@ -92,15 +100,3 @@ def _address(tenant: str, user: str, channel: Channel, value: str) -> Address:
         value=value,
         registered_at=clock(),
     )
-
-
-def _wish(text: str, current: Settings) -> tuple[str, Channel]:
-    category, _, name = text.partition(":")
-    known = {kind.category.name for kind in catalogue(current).types.values()}
-    channel = _CHANNELS.get(name)
-    if category not in known or channel is None:
-        raise ConfigurationError(
-            f"--opt-out {text!r}: write CATEGORY:CHANNEL with a category of {', '.join(sorted(known))} "
-            f"and a channel of {', '.join(CHANNELS)}"
-        )
-    return category, channel
