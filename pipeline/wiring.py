@@ -21,7 +21,7 @@ import asyncpg
 from connectors.contract import BadOptions, Connector
 from pipeline.adapters.files.catalogue import Loaded, load
 from pipeline.adapters.kafka.consume import KafkaConsumer
-from pipeline.adapters.kafka.ends import end_offsets
+from pipeline.adapters.kafka.ends import begin_offsets, end_offsets
 from pipeline.adapters.kafka.produce import KafkaProducer
 from pipeline.adapters.kafka.readback import read_back
 from pipeline.adapters.kafka.transact import Transactor
@@ -43,7 +43,7 @@ from pipeline.model.ladder import scaled
 from pipeline.model.ledger import Ledger, balance
 from pipeline.model.profile import Profile
 from pipeline.model.recall import Recalls
-from pipeline.model.topics import DECISIONS, HOLDS, events, table
+from pipeline.model.topics import DECISIONS, HOLDS, RELEASED, events, table
 from pipeline.observe import Log, Meter, configure_logs, heartbeat
 from pipeline.ports import UserKey
 from pipeline.settings import Settings, connector_options
@@ -312,11 +312,12 @@ async def pool(settings: Settings) -> AsyncGenerator[asyncpg.Pool]:
 
 async def close_books(settings: Settings) -> Ledger:
     """The ledger of this moment. Raises DependencyDown."""
-    names = [events(lane) for lane in LANES]
+    names, servers = [events(lane) for lane in LANES], settings.bootstrap_servers
     # Kafka first: what comes between the two questions is then simply in flight.
-    ends = await asyncio.to_thread(end_offsets, settings.bootstrap_servers, names)
+    begins = await asyncio.to_thread(begin_offsets, servers, [*names, RELEASED, DECISIONS])
+    ends = await asyncio.to_thread(end_offsets, servers, names)
     async with pool(settings) as connections:
-        return balance(await books(connections), ends)
+        return balance(await books(connections), ends, begins)
 
 
 @asynccontextmanager

@@ -51,6 +51,11 @@ def lines(found: Ledger) -> list[str]:
         f"{'recalled':<12}{found.recalled:>10,}",
         counts("dead", dict(found.dead)),
         *(
+            f"[yellow]recalled[/] recall {w.recall_id} of {w.at.isoformat()} ends {w.events:,} of the held "
+            "events when they are due"
+            for w in found.withdrawn
+        ),
+        *(
             f"[yellow]parked[/] outbox row {p.outbox_id} of event {p.event_id}: {p.error}"
             for p in found.parked
         ),

@@ -16,7 +16,7 @@ from pipeline.model.event import Channel, Event, Lane, Value
 from pipeline.sdk import Client, Receipt, new_event
 from pipeline.wiring import catalogue, clock, wire
 
-_TIMES = "as 2026-03-08T05:25:00-05:00, or from now as +90s, +2h, -3d"
+_TIMES = "as 2026-03-08T05:25:00-05:00, or from now as +90s, +2h or -3d"
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -31,7 +31,9 @@ def publish(  # noqa: PLR0913 - one option for each field of an event
     priority: Annotated[Lane | None, Parameter(help="the lane; default: the type's")] = None,
     deliver_at: Annotated[str | None, Parameter(help=f"hold it until then: {_TIMES}")] = None,
     expires_at: Annotated[str | None, Parameter(help="too late from then on, likewise")] = None,
-    created_at: Annotated[str | None, Parameter(help="when it happened, likewise; default: now")] = None,
+    created_at: Annotated[
+        str | None, Parameter(help="when it happened, likewise; default: now", allow_leading_hyphen=True)
+    ] = None,
     collapse_key: Annotated[str | None, Parameter(help="by which a recall may name it")] = None,
     locale: Annotated[str | None, Parameter(help="language, as BCP 47; default: the user's")] = None,
     channel: Annotated[list[Channel] | None, Parameter(help="only by this one; may be repeated")] = None,

@@ -56,7 +56,7 @@ def recall(
         answer({"recall_id": order.recall_id, "at": at.isoformat(), "reach": asdict(reach)})
     else:
         say(f"{escape(order.evidence())} holds from now on")
-        say(_told(reach))
+        say(_told(reach) if reach.known else _unknown(order))
     return 0
 
 
@@ -71,4 +71,14 @@ def _told(reach: Reach) -> str:
     return (
         f"{reach.delivered:,} deliveries had been made already; {reach.open:,} on their way and "
         f"{reach.held:,} held events are stopped. See everpost why and everpost ledger for what became of them."
+    )
+
+
+def _unknown(order: Recall) -> str:
+    """A slip in an id or tenant looks like an order that came in time."""
+    if order.event_id is None:
+        return f"No event of tenant {escape(order.tenant)} that it means is known so far: check --tenant too."
+    return escape(
+        f"No event {order.event_id!r} of tenant {order.tenant!r} is known so far. Check the id and --tenant; "
+        f"everpost why {order.event_id} finds it whichever tenant it has. The order stays in force all the same."
     )

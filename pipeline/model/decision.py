@@ -85,3 +85,8 @@ class Decision:
     release_of: str = ""  # topic/partition/offset of the hold that ended with this; empty for an event
     due_at: datetime | None = None  # until when it is held, UTC
     collapse_key: str | None = None  # by which a recall may name it
+
+    @property
+    def place(self) -> str:
+        """The record that was decided, as `release_of` names it."""
+        return f"{self.source_topic}/{self.source_partition}/{self.source_offset}"

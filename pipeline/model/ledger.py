@@ -6,12 +6,15 @@ Events are counted by where their record stands, deliveries by their state.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
 from pipeline.model.event import Channel
 from pipeline.model.standing import Standing
+from pipeline.model.topics import DECISIONS
 
 Position = tuple[str, int]  # topic, partition
+_FROM_ZERO: Mapping[Position, int] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,17 +74,29 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawn:
+    """Held events that an order has recalled since; the router says so when they are due."""
+
+    recall_id: str
+    at: datetime
+    events: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
     """What PostgreSQL says, at one moment."""
 
     waiting: int = 0  # outbox rows that the relay has not settled
     parked: tuple[Parked, ...] = ()
     heads: Mapping[Position, int] = field(default_factory=dict[Position, int])  # next offset to decide
+    # The first offset that the log has a decision of, of the releases too.
+    firsts: Mapping[Position, int] = field(default_factory=dict[Position, int])
     decided: tuple[Decided, ...] = ()
     open: int = 0  # of the decided events, those with a delivery that is not final yet
     incomplete: int = 0  # of the others, those that lack the row of a planned delivery
     delivered: tuple[Delivered, ...] = ()
-    holes: tuple[Hole, ...] = ()
+    withdrawn: tuple[Withdrawn, ...] = ()  # of the held events
+    holes: tuple[Hole, ...] = ()  # between decisions
     missing_deliveries: tuple[MissingDelivery, ...] = ()  # named up to the query's limit
     unplanned: int = 0  # deliveries with an outcome whose decision has not come
     repeats: int = 0  # attempts that were made more than once
@@ -108,6 +123,7 @@ class Ledger:
     outbox_waiting: int
     undecided: int  # records in Kafka whose decision has not come
     held: int
+    withdrawn: tuple[Withdrawn, ...]  # of these
     unplanned: int
     repeats: int
     parked: tuple[Parked, ...]
@@ -142,19 +158,23 @@ class Ledger:
         return {**asdict(self), "missing": list(self.missing), "balanced": self.balanced}
 
 
-def balance(books: Books, ends: Mapping[Position, int]) -> Ledger:
+def balance(
+    books: Books, ends: Mapping[Position, int], begins: Mapping[Position, int] = _FROM_ZERO
+) -> Ledger:
     """Close the books against Kafka.
 
     `ends` are the end offsets of every partition of notification.events.*. A decision proves that its
-    record exists, so a decision beyond an end (asked a moment earlier) moves the end.
+    record exists, so a decision beyond an end (asked a moment earlier) moves the end. `begins` are the
+    first offsets that retention has left of these, of the releases and of the decisions; absent is 0.
     """
     heads = books.heads
+    bases = {place: _base(books, begins, place) for place in ends.keys() | heads.keys() | books.firsts.keys()}
     in_kafka = {place: max(ends.get(place, 0), heads.get(place, 0)) for place in ends.keys() | heads.keys()}
-    undecided = sum(end - heads.get(place, 0) for place, end in in_kafka.items())
+    undecided = sum(end - heads.get(place, bases[place]) for place, end in in_kafka.items())
     waiting = books.waiting + len(books.parked)
     held = _events(books, "held")
     return Ledger(
-        accepted=waiting + sum(in_kafka.values()),
+        accepted=waiting + sum(end - bases[place] for place, end in in_kafka.items()),
         final=sum(d.events for d in books.decided) - held - books.open - books.incomplete,
         in_flight=waiting + undecided + held + books.open,
         delivered=_deliveries(books, "delivered", by="channel"),
@@ -170,12 +190,34 @@ def balance(books: Books, ends: Mapping[Position, int]) -> Ledger:
         outbox_waiting=books.waiting,
         undecided=undecided,
         held=held,
+        withdrawn=books.withdrawn,
         unplanned=books.unplanned,
         repeats=books.repeats,
         parked=books.parked,
-        holes=books.holes,
+        holes=(*_at_the_start(books, bases), *books.holes),
         missing_deliveries=books.missing_deliveries,
     )
+
+
+def _base(books: Books, begins: Mapping[Position, int], place: Position) -> int:
+    """The first offset that the log answers for.
+
+    A log that is younger than its topics has read what retention had left of the decisions; when that has
+    cut some off, their events are no holes, and the log's first decision is where it begins.
+    """
+    begin, first = begins.get(place, 0), books.firsts.get(place)
+    if first is None:
+        return begin
+    _, partition = place
+    return first if begins.get((DECISIONS, partition), 0) else min(begin, first)
+
+
+def _at_the_start(books: Books, bases: Mapping[Position, int]) -> list[Hole]:
+    return [
+        Hole(topic=topic, partition=partition, first=bases[topic, partition], last=first - 1)
+        for (topic, partition), first in sorted(books.firsts.items())
+        if bases[topic, partition] < first
+    ]
 
 
 def _events(books: Books, verdict: str) -> int:

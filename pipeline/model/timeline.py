@@ -10,6 +10,7 @@ from datetime import datetime
 from pipeline.model.decision import Decision, Reason
 from pipeline.model.event import Channel
 from pipeline.model.outcome import Result, State
+from pipeline.model.recall import Recall
 from pipeline.model.standing import Standing
 
 
@@ -50,6 +51,7 @@ class Timeline:
     decision: Decision  # the latest: of the event, or of its release
     earlier: tuple[Decision, ...] = ()  # those that held it, the first one first
     courses: tuple[Course, ...] = ()
+    order: Recall | None = None  # what has withdrawn it while it is held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +83,7 @@ def chains(decisions: Sequence[Decision]) -> list[tuple[Decision, tuple[Decision
         if d.release_of:
             first = releases.setdefault(d.release_of, d)
             releases[d.release_of] = min(first, d, key=lambda one: one.source_offset)
-    places = {_place(d): d for d in decisions}
+    places = {d.place: d for d in decisions}
 
     def earlier(d: Decision) -> tuple[Decision, ...]:
         before = places.get(d.release_of)
@@ -90,14 +92,9 @@ def chains(decisions: Sequence[Decision]) -> list[tuple[Decision, tuple[Decision
     return [
         (d, earlier(d))
         for d in decisions
-        if not (d.verdict == "held" and _place(d) in releases)
+        if not (d.verdict == "held" and d.place in releases)
         and not (d.release_of and releases[d.release_of] is not d)
     ]
-
-
-def _place(d: Decision) -> str:
-    """As `Decision.release_of` names it."""
-    return f"{d.source_topic}/{d.source_partition}/{d.source_offset}"
 
 
 REASONS: Mapping[Reason, str] = {
@@ -158,8 +155,18 @@ def _sentence(timeline: Timeline) -> str:
     stopped = next((gate for gate in d.gates if not gate.passed), None)
     where = f" Gate {stopped.gate!r}: {stopped.evidence}." if stopped else ""
     if d.verdict == "held":
-        return f"{name} is held for later: {REASONS.get(d.reason, d.reason)}.{where}"
+        return f"{name} {_waits(timeline.order)}: {REASONS.get(d.reason, d.reason)}.{where}"
     return f"{name} was not sent ({d.verdict}): {REASONS.get(d.reason, d.reason)}.{where}"
+
+
+def _waits(order: Recall | None) -> str:
+    """A recall is carried out when the event is due, but its end is known now."""
+    if order is None:
+        return "is held for later"
+    if order.template_version is None:
+        return f"is recalled and will not be sent ({order.evidence()}). Until it is due it is held"
+    version = f"if its words are then still of version {order.template_version}"
+    return f"will not be sent {version} ({order.evidence()}). Until it is due it is held"
 
 
 def _fate(courses: Iterable[Course]) -> str:

@@ -11,9 +11,11 @@ import pytest
 from pipeline.adapters.postgres.ledger import books
 from pipeline.adapters.postgres.log import PostgresLog
 from pipeline.adapters.postgres.pool import session
+from pipeline.adapters.postgres.recalls import PostgresRecalls
 from pipeline.adapters.postgres.why import why_event
 from pipeline.model.decision import Decision, Planned, Verdict
-from pipeline.model.ledger import Ledger, balance
+from pipeline.model.ledger import Ledger, Withdrawn, balance
+from pipeline.model.recall import Recall
 from pipeline.model.topics import RELEASED
 from tests.support.database import migrated
 from tests.support.log import decision, outcome
@@ -88,6 +90,33 @@ async def test_why_tells_a_hold_and_its_release_as_one_story(postgres: str) -> N
         (story,) = (await why_event(pool, "e-1")).timelines
     assert (story.earlier, story.decision) == ((HELD, AGAIN), LAST)
     assert [course.state for course in story.courses] == ["delivered"]
+
+
+async def test_a_hold_that_was_recalled_is_named_with_its_order(postgres: str) -> None:
+    """The books and the story say at once which order ends it, the first of two; earlier and other ones say nothing."""
+    orders = [
+        Recall(recall_id="r-early", tenant="acme", at=NOW - timedelta(seconds=1), event_id="e-1"),
+        Recall(recall_id="r-other", tenant="other", at=NOW + timedelta(hours=1), event_id="e-1"),
+        Recall(recall_id="r-words", tenant="acme", at=NOW, type="flight.cancelled", template_version=3),
+        Recall(recall_id="r-1", tenant="acme", at=NOW + timedelta(hours=1), collapse_key="gate"),
+        Recall(recall_id="r-2", tenant="acme", at=NOW + timedelta(hours=2), event_id="e-1"),
+    ]
+    async with migrated(postgres) as pool:
+        log, recalls = PostgresLog(pool), PostgresRecalls(pool)
+        held = decision(verdict="held", reason="due", collapse_key="gate")
+        await log.write([held, decision("e-2", verdict="held", reason="due", source_offset=1)], [])
+        for order in orders[:3]:
+            await recalls.add(order, "x")
+        assert (await books(pool)).withdrawn == ()
+        assert (await why_event(pool, "e-1")).timelines[0].order == orders[2]
+        for order in orders[3:]:
+            await recalls.add(order, "x")
+        assert (await books(pool)).withdrawn == (Withdrawn(recall_id="r-1", at=orders[3].at, events=1),)
+        assert (await why_event(pool, "e-1")).timelines[0].order == orders[3]
+        assert (await why_event(pool, "e-2")).timelines[0].order == orders[2]
+        await log.write([released(held, 0, verdict="recalled", reason="recalled")], [])
+        assert (await books(pool)).withdrawn == ()
+        assert (await why_event(pool, "e-1")).timelines[0].order is None
 
 
 ENDS: Sequence[Verdict] = ("deliver", "suppressed", "rejected", "expired", "recalled", "duplicate")

@@ -11,14 +11,16 @@ import asyncpg
 import pytest
 
 from pipeline.adapters.postgres.log import PostgresLog
-from pipeline.adapters.postgres.pool import close, connect, session
+from pipeline.adapters.postgres.pool import close, connect, session, transaction
 from pipeline.adapters.postgres.recalls import Fresh, PostgresRecalls, Reach
 from pipeline.model.decision import Planned
 from pipeline.model.errors import DependencyDown
 from pipeline.model.recall import Recall
+from pipeline.sdk import outbox
 from tests.support.database import migrated
 from tests.support.eventually import eventually
 from tests.support.log import decision, outcome
+from tests.support.make import CATALOGUE, event
 
 pytestmark = pytest.mark.integration
 NOW = datetime.now(UTC)  # noqa: TID251 - orders are in force for a year, by the server's clock
@@ -133,14 +135,14 @@ async def log(pool: asyncpg.Pool) -> None:
 @pytest.mark.parametrize(
     ("given", "reach"),
     [
-        ({"event_id": "e-0"}, Reach(delivered=1, open=0, held=0)),
-        ({"event_id": "e-1"}, Reach(delivered=0, open=1, held=0)),
-        ({"event_id": "e-9"}, Reach(delivered=0, open=0, held=1)),
-        ({"type": "offer.weekend"}, Reach(delivered=2, open=1, held=1)),
-        ({"type": "offer.weekend", "template_version": 3}, Reach(delivered=1, open=1, held=1)),
-        ({"type": "code"}, Reach(delivered=0, open=1, held=0)),
-        ({"tenant": "other", "type": "offer.weekend"}, Reach(delivered=0, open=0, held=0)),
-        ({"collapse_key": "gate"}, Reach(delivered=1, open=0, held=0)),
+        ({"event_id": "e-0"}, Reach(delivered=1, open=0, held=0, known=True)),
+        ({"event_id": "e-1"}, Reach(delivered=0, open=1, held=0, known=True)),
+        ({"event_id": "e-9"}, Reach(delivered=0, open=0, held=1, known=True)),
+        ({"type": "offer.weekend"}, Reach(delivered=2, open=1, held=1, known=True)),
+        ({"type": "offer.weekend", "template_version": 3}, Reach(delivered=1, open=1, held=1, known=True)),
+        ({"type": "code"}, Reach(delivered=0, open=1, held=0, known=True)),
+        ({"tenant": "other", "type": "offer.weekend"}, Reach(delivered=0, open=0, held=0, known=False)),
+        ({"collapse_key": "gate"}, Reach(delivered=1, open=0, held=0, known=True)),
     ],
 )
 async def test_an_order_says_how_far_it_reaches(postgres: str, given: dict[str, Any], reach: Reach) -> None:
@@ -168,10 +170,16 @@ async def test_the_command_writes_the_order_and_tells_how_far_it_reaches(postgre
         target = ("--type", "offer.weekend", "--template", "3", "--tenant", "acme", "--why", "wrong price")
         code, text = await command(postgres, *target, "--json")
         found = json.loads(text.splitlines()[-1])
-        assert (code, found["reach"]) == (0, {"delivered": 1, "open": 1, "held": 1})
+        assert (code, found["reach"]) == (0, {"delivered": 1, "open": 1, "held": 1, "known": True})
         code, text = await command(postgres, *target)
         assert "1 deliveries had been made already; 1 on their way and 1 held events are stopped" in text
         (first, _) = sorted(await PostgresRecalls(pool).all(), key=lambda one: one.at)
+        code, text = await command(postgres, "--event", "e-77", "--tenant", "acme", "--why", "x")
+        assert (code, "No event 'e-77' of tenant 'acme' is known so far" in text) == (0, True)
+        async with transaction(pool) as connection:
+            await outbox.enqueue(connection, event("e-77"), catalogue=CATALOGUE)
+        code, text = await command(postgres, "--event", "e-77", "--tenant", "acme", "--why", "x")
+        assert (code, "No event" in text) == (0, False)
     assert (first.recall_id, first.type, first.template_version) == (found["recall_id"], "offer.weekend", 3)
     for wrong in (
         ("--why", "x"),

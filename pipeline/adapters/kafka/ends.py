@@ -1,4 +1,4 @@
-"""End offsets: how much was ever written to a topic's partitions."""
+"""Where the partitions of topics begin and end: how much was ever written, and how much of it is still there."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,6 +15,15 @@ def end_offsets(servers: str, topics: Sequence[str]) -> Mapping[tuple[str, int],
 
     Raises DependencyDown when Kafka does not answer, ConfigurationError when a topic is not there.
     """
+    return _offsets(servers, topics, OffsetSpec.latest())
+
+
+def begin_offsets(servers: str, topics: Sequence[str]) -> Mapping[tuple[str, int], int]:
+    """The first offset that retention has left, likewise. Raises as `end_offsets`."""
+    return _offsets(servers, topics, OffsetSpec.earliest())
+
+
+def _offsets(servers: str, topics: Sequence[str], spec: OffsetSpec | None) -> Mapping[tuple[str, int], int]:
     admin = AdminClient(
         {"bootstrap.servers": servers, "socket.timeout.ms": int(_TIMEOUT * 1000), "log_level": 0}
     )
@@ -23,7 +32,7 @@ def end_offsets(servers: str, topics: Sequence[str]) -> Mapping[tuple[str, int],
         if missing := [topic for topic in topics if topic not in found]:
             raise ConfigurationError(f"no topic {', '.join(missing)}: run everpost topics apply")
         wanted = {
-            TopicPartition(topic, partition): OffsetSpec.latest()
+            TopicPartition(topic, partition): spec
             for topic in topics
             for partition in found[topic].partitions
         }

@@ -4,7 +4,7 @@ import asyncpg
 
 from pipeline.adapters.postgres.pool import session
 from pipeline.adapters.postgres.statements import load
-from pipeline.model.ledger import Books, Decided, Delivered, Hole, MissingDelivery, Parked, Place
+from pipeline.model.ledger import Books, Decided, Delivered, Hole, MissingDelivery, Parked, Place, Withdrawn
 
 _SQL = load("ledger")
 _NAMED = 1000  # how many missing things or duplicates are listed; more would bury the reader
@@ -16,14 +16,18 @@ async def books(pool: asyncpg.Pool) -> Books:
     Ask Kafka for the end offsets before, not after: what comes between is then simply in flight.
     """
     async with session(pool) as c, c.transaction(isolation="repeatable_read", readonly=True):
+        reach = await c.fetch(_SQL["reach"])
         return Books(
             waiting=await c.fetchval(_SQL["waiting"]),
             parked=tuple(Parked(**row) for row in await c.fetch(_SQL["parked"])),
-            heads={(topic, partition): head for topic, partition, head in await c.fetch(_SQL["heads"])},
+            # A release is no new event.
+            heads={(topic, n): head for topic, n, released, _, head in reach if not released},
+            firsts={(topic, n): first for topic, n, _, first, _ in reach},
             decided=tuple(Decided(**row) for row in await c.fetch(_SQL["decided"])),
             open=await c.fetchval(_SQL["open"]),
             incomplete=await c.fetchval(_SQL["incomplete"]),
             delivered=tuple(Delivered(**row) for row in await c.fetch(_SQL["delivered"])),
+            withdrawn=tuple(Withdrawn(**row) for row in await c.fetch(_SQL["withdrawn"])),
             holes=tuple(Hole(**row) for row in await c.fetch(_SQL["holes"], _NAMED)),
             missing_deliveries=tuple(
                 MissingDelivery(**row) for row in await c.fetch(_SQL["missing_deliveries"], _NAMED)

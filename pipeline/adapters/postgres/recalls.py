@@ -24,6 +24,7 @@ class Reach:
     delivered: int  # deliveries
     open: int  # deliveries that are on their way or wait for another attempt
     held: int  # events that wait for their time
+    known: bool  # whether there is any event, decided or in the outbox, that is meant
 
 
 class PostgresRecalls:

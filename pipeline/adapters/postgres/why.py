@@ -9,6 +9,7 @@ import orjson
 from pipeline.adapters.postgres.pool import Connection, session
 from pipeline.adapters.postgres.statements import load
 from pipeline.model.decision import ChannelVerdict, Decision, Gate, Planned
+from pipeline.model.recall import Recall
 from pipeline.model.timeline import Attempt, Course, Timeline, Waiting, Why, chains
 from pipeline.ports import UserKey
 
@@ -31,6 +32,8 @@ async def _why(pool: asyncpg.Pool, of: str, key: Sequence[str], limit: int) -> W
     async with session(pool) as c, c.transaction(isolation="repeatable_read", readonly=True):
         waiting = await c.fetch(_SQL[f"waiting_{of}"], *key, limit)
         decisions = [_decision(row) for row in await c.fetch(_SQL[f"decisions_of_{of}"], *key, limit)]
+        told = chains(decisions)
+        orders = await _orders(c, [d for d, _ in told if d.verdict == "held"])
         courses = await _courses(c, [p.delivery_id for d in decisions for p in d.deliveries])
     return Why(
         waiting=tuple(Waiting(**row) for row in waiting),
@@ -38,11 +41,22 @@ async def _why(pool: asyncpg.Pool, of: str, key: Sequence[str], limit: int) -> W
             Timeline(
                 decision=d,
                 earlier=earlier,
+                order=orders.get(d.place),
                 courses=tuple(courses[p.delivery_id] for p in d.deliveries if p.delivery_id in courses),
             )
-            for d, earlier in chains(decisions)
+            for d, earlier in told
         ),
     )
+
+
+async def _orders(connection: Connection, held: Sequence[Decision]) -> Mapping[str, Recall]:
+    """By the place of a held event the order that withdraws it, of several the first."""
+    places = zip(*((d.source_topic, d.source_partition, d.source_offset) for d in held), strict=True)
+    found: dict[str, Recall] = {}
+    for row in await connection.fetch(_SQL["orders"], *places) if held else ():
+        values = dict(row)
+        found.setdefault(values.pop("place"), Recall(**values))
+    return found
 
 
 async def _courses(connection: Connection, ids: Sequence[str]) -> Mapping[str, Course]:

@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.model.ledger import Books, Decided, Delivered, Hole, MissingDelivery, Parked, Position, balance
+from pipeline.model.ledger import (
+    Books,
+    Decided,
+    Delivered,
+    Hole,
+    Ledger,
+    MissingDelivery,
+    Parked,
+    Position,
+    balance,
+)
+from pipeline.model.topics import DECISIONS
 
 EVENTS = "notification.events.normal"
 ENDS: Mapping[Position, int] = {(EVENTS, 0): 10, (EVENTS, 1): 5}
@@ -119,3 +130,49 @@ def test_it_balances_exactly_when_no_event_was_passed_over(events: list[str]) ->
     assert ledger.accepted == len(events)
     assert ledger.balanced == (overtaken == 0)
     assert ledger.accepted - ledger.final - ledger.in_flight == overtaken
+
+
+def young(first: int, begins: Mapping[Position, int]) -> Ledger:
+    """The balance of a log whose first decision is this one, and whose topic holds ten events."""
+    books = Books(
+        heads={(EVENTS, 0): 10},
+        firsts={(EVENTS, 0): first},
+        decided=(Decided(verdict="deliver", reason="", events=10 - first),),
+    )
+    return balance(books, {(EVENTS, 0): 10}, begins)
+
+
+def test_a_log_younger_than_its_topics_answers_for_what_it_could_read() -> None:
+    """What retention took before the log began is nobody's loss; what it had left and nobody decided is."""
+    assert young(4, {(EVENTS, 0): 4}).balanced
+    assert young(4, {(EVENTS, 0): 7}).accepted == 6  # the log knows of more than is left
+    lost = young(4, {(EVENTS, 0): 1})
+    assert lost.missing == ("event notification.events.normal[0] offsets 1 to 3: no decision",)
+    assert lost.accepted - lost.final == 3
+    cut = young(4, {(EVENTS, 0): 1, (DECISIONS, 0): 3})  # the decisions about 1 to 3 were there once
+    assert (cut.balanced, cut.accepted, cut.undecided) == (True, 6, 0)
+
+
+def test_a_trimmed_partition_without_decisions_counts_what_is_left() -> None:
+    """Three events are left of ten, and none of them is decided."""
+    ledger = balance(Books(), {(EVENTS, 0): 10}, {(EVENTS, 0): 7, (DECISIONS, 0): 2})
+    assert (ledger.accepted, ledger.undecided, ledger.balanced) == (3, 3, True)
+
+
+@given(st.data())
+def test_a_trimmed_topic_beside_a_fresh_log_balances(data: st.DataObject) -> None:
+    """Wherever retention has cut events and decisions, what a perfect router decided leaves no hole."""
+    end = data.draw(st.integers(0, 20))
+    decided = data.draw(st.integers(0, end))  # the router's place
+    events = data.draw(st.integers(0, decided))  # the first event that is left
+    decisions = data.draw(st.integers(0, decided))  # the first event whose decision is left
+    log = range(decisions, decided)
+    books = Books(
+        heads={(EVENTS, 0): decided} if log else {},
+        firsts={(EVENTS, 0): decisions} if log else {},
+        decided=(Decided(verdict="deliver", reason="", events=len(log)),),
+    )
+    ledger = balance(books, {(EVENTS, 0): end}, {(EVENTS, 0): events, (DECISIONS, 0): decisions})
+    assert ledger.balanced, ledger
+    if log:
+        assert (ledger.final, ledger.undecided) == (len(log), end - decided)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model.decision import ChannelVerdict, Decision, Gate, Reason
+from pipeline.model.recall import Recall
 from pipeline.model.timeline import (
     REASONS,
     Attempt,
@@ -124,6 +125,23 @@ def test_an_event_in_the_outbox_is_explained_too(error: str | None, words: str) 
 def test_every_verdict_has_a_sentence(changes: dict[str, str], words: str) -> None:
     """No verdict leaves the reader without words."""
     assert words in sentence(Timeline(decision=decision(**changes)))
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        (None, "is recalled and will not be sent"),
+        (3, "will not be sent if its words are then still of version 3"),
+    ],
+)
+def test_a_recalled_hold_is_told_as_what_will_become_of_it(version: int | None, words: str) -> None:
+    """Nobody waits for the day that it is due to learn which order ends it."""
+    order = Recall(recall_id="r-1", tenant="acme", at=NOW, type="flight.cancelled", template_version=version)
+    held = decision(verdict="held", reason="due")
+    assert sentence(Timeline(decision=held, order=order)) == (
+        f"Event e-1 (flight.cancelled) for acme/u-1 {words} (recall r-1 of 2026-03-08T12:00:00+00:00). "
+        "Until it is due it is held: its time has not come."
+    )
 
 
 HELD = decision(verdict="held", reason="quiet_hours", due_at=NOW + timedelta(hours=8))

@@ -7,10 +7,10 @@ select count(*) from everpost.outbox where set_aside_at is null
 select id::text as outbox_id, event_id, last_error as error
 from everpost.outbox where set_aside_at is not null order by seq
 
--- name: heads
--- How far the decisions have come, by partition of the events; a release is no new event.
-select source_topic, source_partition, max(source_offset) + 1
-from everpost.decision_log where not released group by 1, 2
+-- name: reach
+-- From where to where decisions are in the log, by partition of events and releases.
+select source_topic, source_partition, released, min(source_offset), max(source_offset) + 1
+from everpost.decision_log group by 1, 2, 3
 
 -- name: decided
 -- Events by verdict and reason of their latest decision.
@@ -50,12 +50,27 @@ from everpost.delivery_log group by channel, state, outcome
 -- Deliveries with an outcome and no decision yet.
 select count(*) from everpost.delivery_log where planned_topic is null
 
+-- name: withdrawn
+-- Held events that were recalled since, by order; of several the first counts. With which words an event
+-- will be rendered is open while it is held, so an order for one version says nothing yet.
+select recall_id, at, count(*) as events
+from (
+    select distinct on (source_topic, source_partition, source_offset) r.recall_id, r.at
+    from everpost.event_log e
+    join everpost.decision_log d using (source_topic, source_partition, source_offset)
+    join everpost.recall r on r.tenant = d.tenant and r.at >= d.decided_at and r.template_version is null
+        and (r.event_id = d.event_id or r.collapse_key = d.collapse_key or r.type = d.type)
+    where e.verdict = 'held'
+    order by source_topic, source_partition, source_offset, r.at, r.recall_id
+) orders
+group by recall_id, at order by at
+
 -- name: holes
--- Offsets of events and releases that were passed over.
+-- Offsets of events and releases that were passed over, after the first that the log knows.
 select source_topic as topic, source_partition as partition, before + 1 as first, source_offset - 1 as last
 from (
     select source_topic, source_partition, source_offset,
-           lag(source_offset, 1, -1::bigint) over (
+           lag(source_offset) over (
                partition by source_topic, source_partition order by source_offset
            ) as before
     from everpost.decision_log

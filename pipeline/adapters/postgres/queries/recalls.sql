@@ -23,7 +23,10 @@ select count(*) filter (where l.state = 'delivered') as delivered,
         select count(*)
         from meant join everpost.event_log e using (source_topic, source_partition, source_offset)
         where e.verdict = 'held'
-    ) as held
+    ) as held,
+    exists (select from meant) or exists (
+        select from everpost.outbox where event_id = $3 and starts_with(aggregateid, $1 || '/')
+    ) as known
 from meant
 cross join lateral jsonb_array_elements(meant.deliveries) planned
 join everpost.delivery_log l on l.delivery_id = planned ->> 'delivery_id'

@@ -7,6 +7,16 @@ select * from everpost.decision_log where event_id = $1 order by decided_at desc
 select * from everpost.decision_log where tenant = $1 and user_id = $2
 order by decided_at desc, source_offset desc limit $3
 
+-- name: orders
+-- Which orders withdraw these decided records, given by their places; first one that means every version.
+select d.source_topic || '/' || d.source_partition || '/' || d.source_offset as place,
+    r.recall_id, r.tenant, r.at, r.event_id, r.collapse_key, r.type, r.template_version
+from unnest($1::text[], $2::integer[], $3::bigint[]) as held (source_topic, source_partition, source_offset)
+join everpost.decision_log d using (source_topic, source_partition, source_offset)
+join everpost.recall r on r.tenant = d.tenant and r.at >= d.decided_at
+    and (r.event_id = d.event_id or r.collapse_key = d.collapse_key or r.type = d.type)
+order by r.template_version nulls first, r.at
+
 -- name: courses
 -- Deliveries by id.
 select delivery_id, channel, address_id, state, outcome, reason, not_before
