@@ -8,6 +8,7 @@ Layout of a home: cache/ (files fetched once), kafka/ and postgres/ (data), post
 state.json and up.lock (see state.py).
 """
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Generator
@@ -203,12 +204,17 @@ class _Starter:
     def _first_state(self, kafka_port: int | None, postgres_port: int | None) -> state.State:
         last = state.read(self._home)
         free = ports.free(3)
+        root = os.geteuid() == 0  # PostgreSQL does not run as root then either
         return state.State(
             owner=state.me(),
             ready=False,
-            kafka_port=ports.choose("Kafka", kafka_port, last and last.kafka_port, free[0]),
-            controller_port=ports.choose("Kafka's controller", None, last and last.controller_port, free[1]),
-            postgres_port=ports.choose("PostgreSQL", postgres_port, last and last.postgres_port, free[2]),
+            kafka_port=ports.choose("Kafka", kafka_port, last and last.kafka_port, free[0], root=root),
+            controller_port=ports.choose(
+                "Kafka's controller", None, last and last.controller_port, free[1], root=root
+            ),
+            postgres_port=ports.choose(
+                "PostgreSQL", postgres_port, last and last.postgres_port, free[2], root=False
+            ),
             programs={},
         )
 

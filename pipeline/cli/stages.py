@@ -13,6 +13,7 @@ from infra.embedded.supervisor import Supervisor
 from pipeline.adapters.kafka.admin import Report, apply
 from pipeline.adapters.postgres.migrate import migrate
 from pipeline.adapters.postgres.pool import session
+from pipeline.adapters.wire.registry import register_all
 from pipeline.model.errors import DependencyDown
 from pipeline.model.topics import table
 from pipeline.settings import CONNECTOR_PREFIX, Settings
@@ -36,16 +37,21 @@ class Bootstrapped:
     """What `bootstrap` changed."""
 
     topics: Report
+    schemas: int  # registered, under all subjects; 0 without a registry
     migrations: tuple[int, ...]
 
 
 async def bootstrap(current: Settings) -> Bootstrapped:
-    """Create topics and tables; doing it again changes nothing. Raises DependencyDown."""
-    report = await asyncio.to_thread(
-        apply, current.bootstrap_servers, table(current.partitions), current.replication
-    )
+    """Create topics and tables, and register the schemas with the registry, if there is one.
+
+    Doing it again changes nothing. Raises DependencyDown, ConfigurationError.
+    """
+    wanted, url = table(current.partitions), current.schema_registry_url
+    report = await asyncio.to_thread(apply, current.bootstrap_servers, wanted, current.replication)
+    schemas = () if url is None else await asyncio.to_thread(register_all, url, wanted)
     async with pool(current) as connections, session(connections) as connection:
-        return Bootstrapped(topics=report, migrations=tuple(await migrate(connection)))
+        migrations = tuple(await migrate(connection))
+    return Bootstrapped(topics=report, schemas=len(schemas), migrations=migrations)
 
 
 def start_providers(supervisor: Supervisor, directory: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 from pydantic import SecretStr
+from rich.markup import escape
 
 from infra.embedded import stack
 from infra.embedded.console import Console
@@ -57,7 +58,8 @@ def up(
             providers = wait_for_providers(running.supervisor, directory)
             options = dict(providers.options)
             say(f"what the local providers received: {providers.control}/received")
-        asyncio.run(make_ready(here))
+        for line in asyncio.run(make_ready(here)).topics.drift:
+            say(f"[yellow]{escape(line)}[/]")
         start_stages(running.supervisor, here, options)
         say(f"logs: {current.home / 'logs'}; Ctrl-C ends everything")
         until_told()
@@ -67,13 +69,20 @@ def up(
 def bootstrap(
     *, json: Annotated[bool, Parameter(help="print one JSON object on the last line")] = False
 ) -> int:
-    """Create topics and tables on the Kafka and Postgres of the settings; again is harmless."""
-    done = asyncio.run(make_ready(settings.load()))
+    """Create topics and tables on the Kafka and Postgres of the settings, and register the schemas.
+
+    Schemas only when SCHEMA_REGISTRY_URL names a registry. Again is harmless. Exit code 1 when a topic
+    differs in what is not changed by itself.
+    """
+    current = settings.load()
+    done = asyncio.run(make_ready(current))
     if json:
         answer(asdict(done))
     else:
         say(f"{len(done.topics.created)} topics created, {len(done.topics.changed)} settings changed")
         for line in done.topics.drift:
             say(f"  {line}")
+        if current.schema_registry_url is not None:
+            say(f"{done.schemas} schemas are in the registry")
         say(f"migrations applied: {', '.join(map(str, done.migrations)) or 'none, all were there'}")
     return 1 if done.topics.drift else 0

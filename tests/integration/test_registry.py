@@ -1,5 +1,6 @@
 """Ids from a real registry: the same bytes as without one, changes refused, an outage survived."""
 
+import asyncio
 import json
 import signal
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
+from pydantic import SecretStr
 
 from infra.embedded import ports, registry
 from infra.embedded.supervisor import Supervisor
@@ -18,6 +20,7 @@ from pipeline.adapters.wire.codec import Wire
 from pipeline.adapters.wire.ids import LockFile, releases, source
 from pipeline.adapters.wire.registry import RegistryIds, connect, register_all
 from pipeline.cli import contract
+from pipeline.cli.stages import bootstrap
 from pipeline.model.errors import ConfigurationError, DependencyDown, Unreadable
 from pipeline.model.event import Event
 from pipeline.model.topics import events, table
@@ -137,6 +140,15 @@ def test_a_service_refuses_to_start_before_its_schemas_are_there(shared: Shared)
     """The message says what to run; nothing is registered by a service."""
     with pytest.raises(ConfigurationError, match="run `everpost schemas register` when you deploy"):
         Wire(RegistryIds(shared.url, table())).ready()
+
+
+def test_bootstrap_registers_the_schemas(kafka: str, postgres: str, shared: Shared) -> None:
+    """One step of deployment for topics, schemas and tables; a second time finds all of it there."""
+    here = Settings(bootstrap_servers=kafka, postgres_dsn=SecretStr(postgres), SCHEMA_REGISTRY_URL=shared.url)  # pyright: ignore[reportCallIssue] - its alias
+    first, second = asyncio.run(bootstrap(here)), asyncio.run(bootstrap(here))
+    assert first.schemas == second.schemas >= len(releases())
+    assert (second.topics.created, second.migrations) == ((), ())
+    wire(here).ready()
 
 
 def test_a_wrong_path_is_no_unknown_schema(filled: str) -> None:
