@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from pipeline.model.dead import Cause, dead_letter
+from pipeline.model.dead import Cause, dead_letter, replayed
 from pipeline.model.delivery import Delivery
 from pipeline.model.event import Channel, user_key
 from pipeline.model.ladder import Climb
@@ -45,12 +45,17 @@ def settled(
     written = [Outgoing(topic=OUTCOMES, key=key, value=wire.encode(outcome))]
     if verdict.climb is not None:
         value = wire.encode(next_attempt(delivery, verdict.climb, now))
-        written.append(Outgoing(topic=retry(verdict.climb.tier.name), key=key, value=value))
+        topic = retry(verdict.climb.tier.name)
+        written.append(Outgoing(topic=topic, key=key, value=value, headers=replayed(source.headers)))
     if verdict.disposition is not None:
         cause = Cause(
             disposition=verdict.disposition,
             message=f"{verdict.reason} ({verdict.code})" if verdict.code else verdict.reason,
             attempts=delivery.attempt,
+            provider=provider,
+            code=verdict.code,
+            first_at=delivery.first_attempt_at or now,
+            last_at=now,
         )
         written.append(dead_letter(source, cause, group=group(delivery.channel), stage="send"))
     return Settled(source=source, written=tuple(written), delivery=delivery, verdict=verdict)
