@@ -1,73 +1,14 @@
 """`everpost up` and the commands that people type beside it."""
 
-import json
 import os
-import re
-import signal
-import subprocess
-import sys
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
 from tests.support import services
+from tests.support.commands import FLIGHT, last, ready, run, up
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.integration]
-EVERPOST = (sys.executable, "-m", "pipeline.cli.main")
-FLIGHT = ("flight=UA 1018", "carrier=United", "origin=EWR", "destination=IAH", "scheduled=05:25")
-
-
-@contextmanager
-def up(home: Path) -> Generator["subprocess.Popen[str]"]:
-    """The pipeline of a home, stopped by Ctrl-C."""
-    (home / "cache").symlink_to(services.cache())
-    process = subprocess.Popen(
-        [*EVERPOST, "up"], env=os.environ | {"EVERPOST_HOME": str(home)}, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        yield process
-    finally:
-        children = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGINT)
-        try:
-            process.communicate(timeout=60)
-        finally:
-            process.kill()
-        _, alive = psutil.wait_procs(children, timeout=10)
-        assert not alive
-
-
-def ready(process: "subprocess.Popen[str]", home: Path) -> Mapping[str, str]:
-    """The environment that the other commands need, once everything runs."""
-    assert process.stdout is not None
-    found: dict[str, str] = {"EVERPOST_HOME": str(home)}
-    for line in process.stdout:
-        if match := re.match(r"(EVERPOST_\w+)=(\S+)", line):
-            found[match[1]] = match[2]
-        if line.startswith("logs:"):
-            return os.environ | found
-    raise AssertionError("everpost up ended before it was ready")
-
-
-def run(environment: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """One command beside the running pipeline."""
-    return subprocess.run(
-        [*EVERPOST, *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def last(done: "subprocess.CompletedProcess[str]") -> Any:
-    """The JSON on the last line."""
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_one_event_from_publish_to_why(home: Path) -> None:
