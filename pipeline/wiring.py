@@ -22,6 +22,7 @@ from connectors.contract import BadOptions, Connector
 from pipeline.adapters.files.catalogue import Loaded, load
 from pipeline.adapters.kafka.consume import KafkaConsumer
 from pipeline.adapters.kafka.ends import begin_offsets, end_offsets
+from pipeline.adapters.kafka.grow import require_alike
 from pipeline.adapters.kafka.produce import KafkaProducer
 from pipeline.adapters.kafka.readback import read_back
 from pipeline.adapters.kafka.transact import Transactor
@@ -113,6 +114,7 @@ def _route(settings: Settings) -> None:
         signal.signal(signum, lambda _number, _frame: stop.set())
     codec = wire(settings)
     servers = settings.bootstrap_servers
+    require_alike(servers, [*route.TOPICS, HOLDS, DECISIONS])
     state = RouterState(codec, partial(read_back, servers, DECISIONS), clock)
     with _facts(settings) as (fetch, recalls):
         transactor = Transactor(

@@ -12,56 +12,77 @@ from pipeline.adapters.kafka.admin import apply, check
 from pipeline.adapters.wire import release as contract
 from pipeline.adapters.wire.ids import releases
 from pipeline.adapters.wire.registry import COMPATIBILITY, Registered, register_all
+from pipeline.cli.grow import grow_topics
 from pipeline.cli.show import answer, say
 from pipeline.model.errors import ConfigurationError
-from pipeline.model.topics import table
+from pipeline.model.topics import Topic, table
 from pipeline.settings import Settings
 
 AsJson = Annotated[bool, Parameter(help="print one JSON object on the last line")]
 
 
 def topics(
-    do: Annotated[Literal["list", "apply", "check"], Parameter(help="what to do")] = "list",
+    do: Annotated[Literal["list", "apply", "check", "grow"], Parameter(help="what to do")] = "list",
+    partitions: Annotated[int | None, Parameter(help="with grow: how many each topic is to have")] = None,
     /,
     *,
+    forget: Annotated[bool, Parameter(help="with grow: whatever is forgotten by it")] = False,
     json: AsJson = False,
 ) -> int:
     """List the table of topics, create and set right what differs (apply), or only look (check).
 
-    `apply` never changes a number of partitions: ids decided before would be forgotten. Exit code 1
-    when something differs that stays.
+    `apply` never changes a number of partitions: ids decided before would be forgotten. `grow` does, while
+    no router runs and nothing waits to be decided: it refuses when anything would be forgotten, and says
+    what, unless you take that on with --forget. Exit code 1 when something differs that stays, or was
+    refused.
     """
+    if (do == "grow") != (partitions is not None) or (forget and do != "grow"):
+        raise ConfigurationError("a number of partitions and --forget go with grow: everpost topics grow 8")
     current = settings.load()
     wanted = table(current.partitions)
     match do:
         case "list":
-            if json:
-                answer([asdict(topic) for topic in wanted])
-            else:
-                for topic in wanted:
-                    days = topic.retention.days
-                    say(
-                        f"{topic.name:<36}{topic.schema or 'raw bytes':<12}"
-                        f"{topic.partitions:>3} partitions {days:>3} days  {topic.purpose}"
-                    )
-            return 0
+            return _table(wanted, json)
         case "apply":
-            report = apply(current.bootstrap_servers, wanted, current.replication)
-            if json:
-                answer(asdict(report))
-            else:
-                say(f"{len(report.created)} topics created, {len(report.changed)} settings changed")
-                for line in (*report.changed, *report.drift):
-                    say(f"  {line}")
-            return 1 if report.drift else 0
+            return _apply(current, wanted, json)
         case "check":
-            drift = check(current.bootstrap_servers, wanted, current.replication)
-            if json:
-                answer({"drift": drift})
-            else:
-                for line in drift or ("all topics are as the table says",):
-                    say(line)
-            return 1 if drift else 0
+            return _differences(current, wanted, json)
+        case "grow":
+            assert partitions is not None, "asked for above"
+            return grow_topics(current, partitions, forget=forget, json=json)
+
+
+def _table(wanted: Sequence[Topic], json: bool) -> int:
+    if json:
+        answer([asdict(topic) for topic in wanted])
+        return 0
+    for topic in wanted:
+        say(
+            f"{topic.name:<36}{topic.schema or 'raw bytes':<12}"
+            f"{topic.partitions:>3} partitions {topic.retention.days:>3} days  {topic.purpose}"
+        )
+    return 0
+
+
+def _apply(current: Settings, wanted: Sequence[Topic], json: bool) -> int:
+    report = apply(current.bootstrap_servers, wanted, current.replication)
+    if json:
+        answer(asdict(report))
+    else:
+        say(f"{len(report.created)} topics created, {len(report.changed)} settings changed")
+        for line in (*report.changed, *report.drift):
+            say(f"  {line}")
+    return 1 if report.drift else 0
+
+
+def _differences(current: Settings, wanted: Sequence[Topic], json: bool) -> int:
+    drift = check(current.bootstrap_servers, wanted, current.replication)
+    if json:
+        answer({"drift": drift})
+    else:
+        for line in drift or ("all topics are as the table says",):
+            say(line)
+    return 1 if drift else 0
 
 
 def schemas(

@@ -1,7 +1,7 @@
 """Topics: created from the table, checked against it, never silently changed in a way that loses.
 
-Retention and the like are set right where they differ. The number of partitions is never changed: a
-user's key would move to another partition, whose router has never heard of the ids decided before.
+Retention and the like are set right where they differ. The number of partitions is not changed here: a
+user's key would move to another partition, whose router has never heard of the ids decided before (grow.py).
 Nor are replicas: moving data between brokers is a plan of its own (kafka-reassign-partitions).
 """
 
@@ -158,7 +158,8 @@ def _drift(topics: Sequence[Topic], existing: Mapping[str, _Shape], replication:
         if there.partitions != topic.partitions:
             yield (
                 f"{topic.name} has {there.partitions} partitions, the table says {topic.partitions}: it stays so, "
-                "or ids decided before would be forgotten; set EVERPOST_PARTITIONS to what is there"
+                "or ids decided before would be forgotten; set EVERPOST_PARTITIONS to what is there, or see "
+                "everpost topics grow"
             )
         if there.replicas != replication:
             yield (
