@@ -8,6 +8,7 @@ UTF-8 text. No stack trace and no address: a dead letter is read by people.
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
@@ -66,7 +67,7 @@ class Letter(NamedTuple):
     value: bytes
     at: int  # when it was written, milliseconds since 1970, UTC
     headers: dict[str, bytes]  # by name; of a name that comes twice the last
-    raw_headers: Headers = ()  # as they came, where a foreign name comes twice
+    raw_headers: Sequence[tuple[str, bytes]] = ()  # as they came: a foreign name may come twice
 
     @property
     def place(self) -> str:
@@ -86,11 +87,11 @@ class Letter(NamedTuple):
     @property
     def replays(self) -> int:
         """How often it was replayed before."""
-        return _number(self.headers.get(REPLAY_COUNT, b"").decode(errors="replace"))
+        return _number((self.headers.get(REPLAY_COUNT) or b"").decode(errors="replace"))
 
     def fact(self, name: str) -> str:
         """The header `__dlq.errors.<name>` as text, empty when it is not there."""
-        return self.headers.get(PREFIX + name, b"").decode(errors="replace")
+        return (self.headers.get(PREFIX + name) or b"").decode(errors="replace")
 
     def failed(self, which: Literal["first", "last"]) -> datetime:
         """When it failed for the first or the last time, UTC."""

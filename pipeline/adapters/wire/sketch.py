@@ -1,0 +1,142 @@
+"""Reads out of a letter's bytes what a replay decides by, and numbers the attempt anew within them.
+
+Avro is positional: the fields before `attempt` are read, the place of the number is noted, and the rest
+is read; so a replay passes the bytes on as they came, but for that one number, without encoding them.
+"""
+
+import io
+import struct
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+from fastavro import parse_schema, schemaless_reader
+
+from pipeline.adapters.wire.codec import MAGIC, Schema, SchemaIds, Wire
+from pipeline.model.dead import Letter
+from pipeline.model.errors import Unreadable
+from pipeline.model.event import CHANNELS, LANES, Event
+from pipeline.model.replay import Kind, Sketch
+
+_HEAD = struct.Struct(">BI")
+# What fastavro raises on damaged bytes, as in `codec`.
+_DAMAGE = (EOFError, IndexError, ValueError, KeyError, TypeError, OverflowError, MemoryError, StopIteration)
+_KINDS: Mapping[str, Kind] = {"deliver": "delivery", "retry": "delivery", "events": "event"}
+
+
+class _Halves(NamedTuple):
+    before: Schema  # the fields before `attempt`
+    rest: Schema
+
+
+class Sketcher:
+    """Knows the schemas of deliveries and events."""
+
+    def __init__(self, ids: SchemaIds) -> None:
+        self._ids = ids
+        self._wire = Wire(ids)
+        self._halves: dict[int, _Halves] = {}
+
+    def sketch(self, letter: Letter) -> Sketch:
+        """What the letter says. Raises Unreadable, also for a record that is no delivery and no event."""
+        match kind_of(letter.origin):
+            case "delivery":
+                return self._delivery(letter.value)
+            case "event":
+                return self._event(letter.value)
+            case "other":
+                raise Unreadable(f"a record of {letter.origin}: only deliveries and events are sent again")
+
+    def event(self, sketch: Sketch) -> Event:
+        """The event that it is about. Raises Unreadable."""
+        return self._wire.decode(Event, sketch.event)
+
+    @staticmethod
+    def renumbered(value: bytes, sketch: Sketch, attempt: int) -> bytes:
+        """The bytes of a delivery with another number of attempt. Raises Unreadable for bytes that Avro does not write."""
+        old, new = _int(sketch.attempt), _int(attempt)
+        end = sketch.cut + len(old)
+        if value[sketch.cut : end] != old:
+            raise Unreadable("the number of the attempt is not in Avro's shortest form")
+        return value[: sketch.cut] + new + value[end:]
+
+    def _delivery(self, value: bytes) -> Sketch:
+        if len(value) < _HEAD.size or value[0] != MAGIC:
+            raise Unreadable("not in the Confluent wire format")
+        _, id = _HEAD.unpack_from(value)
+        halves = self._halves.get(id) or self._cut(id)
+        buffer = io.BytesIO(value)
+        buffer.seek(_HEAD.size)
+        try:
+            before: Any = schemaless_reader(buffer, halves.before, None)  # pyright: ignore[reportArgumentType]
+            cut = buffer.tell()
+            rest: Any = schemaless_reader(buffer, halves.rest, None)  # pyright: ignore[reportArgumentType]
+        except _DAMAGE as damage:
+            raise Unreadable(f"damaged Delivery: {type(damage).__name__}") from damage
+        if buffer.tell() != len(value):
+            raise Unreadable(f"{len(value) - buffer.tell()} bytes are left over after the Delivery")
+        return _sketch(before | rest, cut)
+
+    def _event(self, value: bytes) -> Sketch:
+        event = self._wire.decode(Event, value)
+        ends = None if event.expires_at is None else int(event.expires_at.timestamp() * 1000)
+        return Sketch(
+            "event", "", event.event_id, event.user_id, event.tenant, event.type, "", "", event.priority, "", None,
+            0, ends, event.collapse_key, False, value, 0,
+        )  # fmt: skip
+
+    def _cut(self, id: int) -> _Halves:
+        schema = self._ids.schema(id)
+        if schema["name"] != "everpost.Delivery":
+            raise Unreadable(f"schema id {id} is {schema['name']}, not everpost.Delivery")
+        names = [field["name"] for field in schema["fields"]]
+        at = names.index("attempt")
+        fields = [_plain(field) for field in schema["fields"]]
+        halves = _Halves(_record("Before", fields[:at]), _record("Rest", fields[at:]))
+        self._halves[id] = halves
+        return halves
+
+
+def kind_of(origin: str) -> Kind:
+    """What the records of a topic are to a replay."""
+    _, _, rest = origin.partition(".")
+    return _KINDS.get(rest.partition(".")[0], "other")
+
+
+def _sketch(values: Mapping[str, Any], cut: int) -> Sketch:
+    if values["channel"] not in CHANNELS or values["lane"] not in LANES:
+        raise Unreadable(f"a delivery for {values['channel']}, {values['lane']}: there is no such topic")
+    return Sketch(
+        "delivery", values["delivery_id"], values["event_id"], values["user_id"], values["tenant"],
+        values["type"], values["category"], values["channel"], values["lane"], values["address_id"],
+        values["template_version"], values["attempt"], values["expires_at"], values["collapse_key"],
+        values["required"], values["event"], cut,
+    )  # fmt: skip
+
+
+def _record(name: str, fields: list[dict[str, Any]]) -> Schema:
+    found = parse_schema({"type": "record", "name": name, "fields": fields})
+    assert isinstance(found, dict)
+    return found
+
+
+def _plain(field: Mapping[str, Any]) -> dict[str, Any]:
+    """The field with its times as numbers: making a datetime of each takes as long as reading ten fields."""
+    type = field["type"]
+    plain = [_number(one) for one in type] if isinstance(type, list) else _number(type)
+    return {"name": field["name"], "type": plain}
+
+
+def _number(type: Any) -> Any:
+    return type["type"] if isinstance(type, dict) and "logicalType" in type else type
+
+
+@cache
+def _int(value: int) -> bytes:
+    """An Avro int: zig-zag, then 7 bits a byte, the lowest first."""
+    rest, found = value << 1 ^ value >> 63, bytearray()
+    while rest > 127:
+        found.append(rest & 127 | 128)
+        rest >>= 7
+    found.append(rest)
+    return bytes(found)

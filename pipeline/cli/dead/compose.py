@@ -1,0 +1,137 @@
+"""Puts a run together: frozen ranges, what reads and writes them, and the signals that interrupt it."""
+
+import asyncio
+import getpass
+import signal
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import asyncpg
+
+from pipeline.adapters.kafka.forward import Forwarder
+from pipeline.adapters.kafka.ranges import RangeReader
+from pipeline.adapters.postgres.profiles import PostgresProfiles
+from pipeline.adapters.postgres.recalls import Fresh, PostgresRecalls
+from pipeline.adapters.postgres.replays import PostgresReplays
+from pipeline.adapters.wire.ids import LockFile
+from pipeline.adapters.wire.registry import RegistryIds
+from pipeline.adapters.wire.sketch import Sketcher
+from pipeline.model.errors import ConfigurationError, DependencyDown
+from pipeline.model.replay import Run
+from pipeline.model.topics import table
+from pipeline.settings import Settings
+from pipeline.stages.replay.step import Replay
+from pipeline.stages.replay.tools import Told, Tools
+from pipeline.wiring import catalogue, clock, pool, wire
+
+
+def operator() -> str:
+    """Who types."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without users
+        return "unknown"
+
+
+def sketcher(settings: Settings) -> Sketcher:
+    """What reads letters, with ids from the registry when one is configured."""
+    if settings.schema_registry_url is None:
+        return Sketcher(LockFile())
+    return Sketcher(RegistryIds(settings.schema_registry_url, table(settings.partitions)))
+
+
+async def look(settings: Settings, run: Run, tell: Callable[[Told], None]) -> Told:
+    """What would become of the run's letters; nothing is sent. Raises DependencyDown."""
+    async with pool(settings) as connections:
+        with _reader(settings, run, {}) as letters:
+            tools = _tools(settings, connections, letters, tell)
+            return await Replay(tools, run, None).run(_told_to_stop())
+
+
+async def work(settings: Settings, run: Run, why: str, tell: Callable[[Told], None]) -> Told:
+    """Begin the run, or go on where it stopped. Raises DependencyDown; then it can be resumed."""
+    async with pool(settings) as connections:
+        books = PostgresReplays(connections)
+        if not await books.move(run.run_id, "running", at=clock(), who=operator(), why=why):
+            raise ConfigurationError(f"run {run.run_id} is {run.status}: start a new one")
+        try:
+            told = await _work(settings, connections, run, tell)
+        except DependencyDown:
+            if (await books.get(run.run_id)).run.status != "aborted":
+                raise
+            told = Told(status="aborted", why="by an operator")
+        await books.save(run.run_id, told.counts)
+        await books.move(run.run_id, told.status, at=clock(), who=operator(), why=told.why or why)
+        return told
+
+
+async def _work(
+    settings: Settings, connections: asyncpg.Pool, run: Run, tell: Callable[[Told], None]
+) -> Told:
+    forwarder = await asyncio.to_thread(Forwarder.open, settings.bootstrap_servers, run)
+    try:
+        progress = await asyncio.to_thread(forwarder.progress)
+        if not progress and any((await PostgresReplays(connections).get(run.run_id)).counts.values()):
+            raise ConfigurationError(
+                f"run {run.run_id} is too old: Kafka has forgotten how far it came. Abort it and start a new one; "
+                "what it has sent is not sent again"
+            )
+        starts = {place: offset for place, (offset, _) in progress.items()}
+        with _reader(settings, run, starts) as letters:
+            tools = _tools(settings, connections, letters, tell)
+            return await Replay(tools, run, forwarder).run(_told_to_stop())
+    finally:
+        forwarder.close()
+
+
+async def give_up(settings: Settings, run: Run, why: str) -> None:
+    """End a run for good: whoever works on it is fenced, and what it took and did not send is given back."""
+    async with pool(settings) as connections:
+        books = PostgresReplays(connections)
+        if not await books.move(run.run_id, "aborted", at=clock(), who=operator(), why=why):
+            raise ConfigurationError(f"run {run.run_id} is {run.status}: there is nothing to abort")
+        forwarder = await asyncio.to_thread(Forwarder.open, settings.bootstrap_servers, run)
+        try:
+            progress = await asyncio.to_thread(forwarder.progress)
+        finally:
+            forwarder.close()
+        offsets = {
+            n: progress.get((one.topic, one.partition), (one.first, {}))[0]
+            for n, one in enumerate(run.ranges)
+        }
+        await books.release(run.run_id, offsets)
+
+
+@contextmanager
+def _reader(settings: Settings, run: Run, starts: dict[tuple[str, int], int]) -> Generator[RangeReader]:
+    reader = RangeReader(settings.bootstrap_servers, run.ranges, starts)
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def _tools(
+    settings: Settings, connections: asyncpg.Pool, letters: RangeReader, tell: Callable[[Told], None]
+) -> Tools:
+    return Tools(
+        letters=letters,
+        books=PostgresReplays(connections),
+        contents=sketcher(settings),
+        wire=wire(settings),
+        catalogue=catalogue(settings).types,
+        recalls=Fresh(PostgresRecalls(connections)).refresh,
+        profiles=PostgresProfiles(connections),
+        clock=clock,
+        timer=time.monotonic,
+        tell=tell,
+    )
+
+
+def _told_to_stop() -> asyncio.Event:
+    """An event that SIGINT and SIGTERM set: the run pauses behind what it has sent."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, stop.set)
+    return stop

@@ -1,0 +1,135 @@
+"""`everpost dead replay`, `resume` and `discard`: freeze a selection, look at it, work on it."""
+
+import asyncio
+import secrets
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from pipeline import settings
+from pipeline.adapters.kafka.ranges import freeze
+from pipeline.adapters.postgres.replays import PostgresReplays
+from pipeline.cli.dead.compose import look, operator, work
+from pipeline.cli.dead.filters import Chosen, Filters, pairs, selection
+from pipeline.cli.dead.report import Progress, tell
+from pipeline.model.errors import ConfigurationError
+from pipeline.model.replay import Pace, Run, Terms
+from pipeline.model.topics import DEAD
+from pipeline.settings import Settings
+from pipeline.stages.replay.edit import check
+from pipeline.stages.replay.tools import Told
+from pipeline.wiring import clock, pool
+
+AsJson = Annotated[bool, Parameter(help="print one JSON object on the last line")]
+Why = Annotated[str, Parameter(help="for the record: what was wrong, and what has changed since")]
+DryRun = Annotated[bool, Parameter(name="--dry-run", help="say what would become of each; send nothing")]
+
+
+def replay(  # noqa: PLR0913 - each is an option of the command
+    filters: Chosen = None,
+    *,
+    dry_run: DryRun = False,
+    why: Why = "",
+    rate: Annotated[float | None, Parameter(help="letters a second; default: as fast as it can")] = None,
+    ramp: Annotated[float, Parameter(help="seconds in which the rate grows from a tenth")] = 0.0,
+    canary: Annotated[int, Parameter(help="letters to send first, and to wait for")] = 0,
+    patience: Annotated[float, Parameter(help="seconds that the canary's answers may take")] = 60.0,
+    stop_at: Annotated[float | None, Parameter(help="percent of failures above which it stops")] = None,
+    set: Annotated[tuple[str, ...], Parameter(help="mend each letter: field=value, data.name=value")] = (),
+    uncertain: Annotated[bool, Parameter(help="also those that may have gone out")] = False,
+    most: Annotated[int, Parameter(help="how often one delivery may be replayed")] = 3,
+    json: AsJson = False,
+) -> int:
+    """Send dead letters again: what was delivered, replayed, recalled or has expired is left out.
+
+    The selection is frozen when the command starts. Each letter has the identity that it always had, so
+    the same letters again send nothing. Ctrl-C pauses. Exit code 1 when the run stopped by itself.
+
+    Example: everpost dead replay --tenant demo --channel sms --since 2h --dry-run
+    """
+    pace = _pace(rate, ramp, canary, patience, stop_at)
+    terms = Terms(edits=pairs("--set", set), uncertain=uncertain, most=most)
+    check(terms.edits)
+    return _begin("replay", filters, why, pace, terms, dry=dry_run, json=json)
+
+
+def discard(filters: Chosen = None, *, dry_run: DryRun = False, why: Why = "", json: AsJson = False) -> int:
+    """Decide that dead letters stay dead: no replay takes them any more. They stay in the topic.
+
+    Example: everpost dead discard --type offer.weekend --until 7d --why "the weekend is over"
+    """
+    return _begin("discard", filters, why, Pace(), Terms(), dry=dry_run, json=json)
+
+
+def resume(
+    run_id: Annotated[str, Parameter(help="of a dry run, or of one that paused, stopped or crashed")],
+    /,
+    *,
+    why: Why = "",
+    json: AsJson = False,
+) -> int:
+    """Work on a run that is frozen: begin it, or go on exactly behind what it has sent.
+
+    A process that still works on it is fenced and ends.
+    """
+    current = settings.load()
+    if not why.strip():
+        raise ConfigurationError("--why is empty: say for the record why it goes on")
+    return asyncio.run(_resume(current, run_id, why.strip(), json))
+
+
+def _begin(
+    kind: str, filters: Filters | None, why: str, pace: Pace, terms: Terms, *, dry: bool, json: bool
+) -> int:
+    if not why.strip() and not dry:
+        raise ConfigurationError("--why is empty: say for the record what was wrong and what has changed")
+    current, now = settings.load(), clock()
+    chosen = selection(filters, now)
+    run = Run(
+        run_id=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+        kind="discard" if kind == "discard" else "replay",
+        who=operator(),
+        why=why.strip() or "dry run",
+        at=now,
+        ranges=freeze(current.bootstrap_servers, [DEAD], chosen.since),
+        selection=chosen,
+        pace=pace,
+        terms=terms,
+    )
+    return asyncio.run(_run(current, run, dry=dry, json=json))
+
+
+async def _run(current: Settings, run: Run, *, dry: bool, json: bool) -> int:
+    async with pool(current) as connections:
+        await PostgresReplays(connections).add(run)
+    progress = Progress(run)
+    if dry:
+        told = await look(current, run, progress)
+    else:
+        told = await work(current, run, run.why, progress)
+    tell(run, told, dry=dry, json=json)
+    return 0 if dry else _code(told)
+
+
+async def _resume(current: Settings, run_id: str, why: str, json: bool) -> int:
+    async with pool(current) as connections:
+        run = (await PostgresReplays(connections).get(run_id)).run
+    told = await work(current, run, why, Progress(run))
+    tell(run, told, dry=False, json=json)
+    return _code(told)
+
+
+def _code(told: Told) -> int:
+    return 1 if told.status in ("stopped", "aborted") else 0
+
+
+def _pace(rate: float | None, ramp: float, canary: int, patience: float, stop_at: float | None) -> Pace:
+    if rate is not None and rate <= 0:
+        raise ConfigurationError(f"--rate {rate:g}: give letters a second, above 0")
+    if ramp and rate is None:
+        raise ConfigurationError("--ramp needs a --rate to grow to")
+    if ramp < 0 or canary < 0 or patience <= 0:
+        raise ConfigurationError("--ramp and --canary may not be below 0, --patience must be above it")
+    if stop_at is not None and not 0 <= stop_at < 100:
+        raise ConfigurationError(f"--stop-at {stop_at:g}: give a percentage from 0 to below 100")
+    return Pace(rate=rate, ramp=ramp, canary=canary, patience=patience, stop_at=stop_at)

@@ -1,0 +1,90 @@
+"""What becomes of a letter. Pure.
+
+The first gate that has something to say decides; what the notification log knows comes before what
+time and operators say, so that a letter that was sent again is never explained by something else.
+A real run leaves the user's consent to the sender, which asks for it right before the request: an answer
+given here would be an older one. A dry run asks for it, because nobody else does.
+"""
+
+from pipeline.model.catalogue import Category
+from pipeline.model.dead import Letter
+from pipeline.model.event import Channel
+from pipeline.model.preferences import allows
+from pipeline.model.profile import Profile
+from pipeline.model.replay import Claim, Fate, Sketch, Standing, Terms
+
+Reason = tuple[Fate, str]
+_SENT: Reason = ("sent", "")
+
+
+def claim_of(letter: Letter, sketch: Sketch | None, range: int) -> Claim:
+    """How a run takes the letter."""
+    if sketch is None or sketch.kind != "delivery":
+        return Claim(letter.place, 0, range, letter.offset)
+    return Claim(sketch.delivery_id, sketch.attempt, range, letter.offset)
+
+
+def judge(  # noqa: PLR0911 - one answer for each gate
+    letter: Letter, sketch: Sketch | None, standing: Standing | None, terms: Terms, *, recall: str, now: int
+) -> Reason:
+    """The fate of a letter that is to be sent again, and why.
+
+    `standing`: None when nothing is known that could stop it. `recall`: the evidence of an order that
+    stops it, or empty. `now`: milliseconds since 1970, UTC.
+    """
+    if sketch is None:
+        return "unreadable", "nobody can read its bytes"
+    if standing is not None and (known := _known(sketch, standing)) is not None:
+        return known
+    if sketch.kind == "event" and letter.fact("disposition") == "invalid":
+        return "invalid", "the router has refused the event: publish it mended, under a new id"
+    if max(letter.replays, 0 if standing is None else standing.replays) >= terms.most:
+        return "looping", f"was replayed {terms.most} times before"
+    if sketch.expires_at is not None and sketch.expires_at <= now and "expires_at" not in terms.edits:
+        return "expired", "its time is over"
+    if recall:
+        return "recalled", recall
+    if not terms.uncertain and letter.fact("disposition") == "uncertain":
+        return "uncertain", "it may have gone out"
+    return _SENT
+
+
+def judge_discard(standing: Standing | None) -> Reason:
+    """The fate of a letter that is to stay dead."""
+    if standing is None or standing.mine:
+        return "discarded", ""
+    if standing.discarded:
+        return "replayed", f"run {standing.claimed_by} has discarded it"
+    if standing.claimed_by:
+        return "replayed", f"run {standing.claimed_by} has sent it again"
+    return "discarded", ""
+
+
+def unwanted(sketch: Sketch, profile: Profile | None, category: Category | None) -> str:
+    """Why the user is not sent this any more; empty: it is welcome. As the sender will ask."""
+    if sketch.channel == "":
+        return ""  # an event: the router will ask
+    if profile is None:
+        return "the user is unknown by now"
+    asked = category or Category(name=sketch.category, required=sketch.required)
+    answer = allows(profile, asked, sketch.channel)
+    return _no_address(profile, sketch.address_id, sketch.channel) if answer.allowed else answer.reason
+
+
+def _known(sketch: Sketch, standing: Standing) -> Reason | None:
+    if standing.delivered:
+        return "delivered", "the notification log knows that it arrived"
+    if standing.claimed_by and not standing.mine:
+        if standing.discarded:
+            return "discarded", f"by run {standing.claimed_by}"
+        return "replayed", f"by run {standing.claimed_by}"
+    if standing.attempt > sketch.attempt and not standing.mine:
+        return "superseded", f"attempt {standing.attempt} is known, this is {sketch.attempt}"
+    return None
+
+
+def _no_address(profile: Profile, address_id: str, channel: Channel) -> str:
+    for address in profile.addresses:
+        if address.address_id == address_id and address.channel == channel:
+            return f"suppression list: {address.suppressed}" if address.suppressed else ""
+    return "the address is no longer active"
