@@ -58,9 +58,9 @@ def publish(  # noqa: PLR0913 - one option for each field of an event
         event_id=event_id,
         priority=priority,
         catalogue=types,
-        deliver_at=_moment("--deliver-at", deliver_at, now),
-        expires_at=_moment("--expires-at", expires_at, now),
-        created_at=_moment("--created-at", created_at, now),
+        deliver_at=moment("--deliver-at", deliver_at, now),
+        expires_at=moment("--expires-at", expires_at, now),
+        created_at=moment("--created-at", created_at, now),
         collapse_key=collapse_key,
         locale=locale,
         channels=channel,
@@ -108,8 +108,8 @@ def _value(text: str, kind: Kind) -> Value:
         return text  # the door says which kind it should be
 
 
-def _moment(option: str, text: str | None, now: datetime) -> datetime | None:
-    """A time that is written out, with its zone, or counted from now."""
+def moment(option: str, text: str | None, now: datetime) -> datetime | None:
+    """A time that is written out, with its zone, or counted from now. Raises ConfigurationError."""
     if text is None:
         return None
     if match := re.fullmatch(r"([+-]\d{1,6})([smhd])", text):

@@ -201,20 +201,24 @@ def _records(servers: str, starts: Sequence[TopicPartition]) -> Iterator[Message
     consumer = _consumer(servers)
     try:
         consumer.assign(list(starts))
-        unread = {(p.topic, p.partition) for p in starts}
-        heard = time.monotonic()
-        while unread:
-            if messages := consumer.consume(_BATCH, 0.2):
-                heard = time.monotonic()
-            elif time.monotonic() - heard > _TIMEOUT:
-                raise DependencyDown(f"Kafka gave neither a record nor an end within {_TIMEOUT} s")
-            for message in messages:
-                error = message.error()
-                if error is None:
-                    yield message
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    unread.discard((message.topic() or "", message.partition() or 0))
-                elif not error.retriable():
-                    raise DependencyDown(f"reading {message.topic()}: {error.str()}")
+        yield from _to_the_end(consumer, {(p.topic, p.partition) for p in starts})
     finally:
         consumer.close()
+
+
+def _to_the_end(consumer: Consumer, unread: set[tuple[str, int]]) -> Iterator[Message]:
+    heard = time.monotonic()
+    while unread:
+        messages = consumer.consume(_BATCH, 0.2)
+        if messages:
+            heard = time.monotonic()
+        elif time.monotonic() - heard > _TIMEOUT:
+            raise DependencyDown(f"Kafka gave neither a record nor an end within {_TIMEOUT} s")
+        for message in messages:
+            error = message.error()
+            if error is None:
+                yield message
+            elif error.code() == KafkaError._PARTITION_EOF:
+                unread.discard((message.topic() or "", message.partition() or 0))
+            elif not error.retriable():
+                raise DependencyDown(f"reading {message.topic()}: {error.str()}")
