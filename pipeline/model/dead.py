@@ -28,6 +28,7 @@ Disposition = Literal[
 PREFIX = "__dlq.errors."
 # On a record that was replayed: they travel with it through every retry, and into its next dead letter.
 REPLAY = "__dlq.replay."
+OURS = "__dlq."
 REPLAY_RUN, REPLAY_COUNT = REPLAY + "run", REPLAY + "count"
 _MAX_MESSAGE = 1_000  # characters: the broker counts headers towards its 1 MB limit
 # What differs from one failure to the next of the same kind: ids, hashes, quoted words, numbers.
@@ -87,11 +88,13 @@ class Letter(NamedTuple):
     @property
     def replays(self) -> int:
         """How often it was replayed before."""
-        return _number((self.headers.get(REPLAY_COUNT) or b"").decode(errors="replace"))
+        count = self.headers.get(REPLAY_COUNT)
+        return _number(count.decode(errors="replace")) if count else 0
 
     def fact(self, name: str) -> str:
         """The header `__dlq.errors.<name>` as text, empty when it is not there."""
-        return (self.headers.get(PREFIX + name) or b"").decode(errors="replace")
+        value = self.headers.get(PREFIX + name)
+        return value.decode(errors="replace") if value else ""
 
     def failed(self, which: Literal["first", "last"]) -> datetime:
         """When it failed for the first or the last time, UTC."""

@@ -91,9 +91,9 @@ class PostgresReplays:
 
     async def standing(self, asked: Sequence[Claim], run_id: str) -> Mapping[int, Standing]:
         """What is remarkable of these letters, by their index. Raises DependencyDown."""
-        keys = [claim.key for claim in asked]
+        keys, attempts, *_ = _columns(asked)
         async with session(self._pool) as connection:
-            log = await connection.fetch(_SQL["deliveries"], keys, [claim.attempt for claim in asked])
+            log = await connection.fetch(_SQL["deliveries"], keys, attempts)
             claims = await connection.fetch(_SQL["claims"], keys)
         if not log and not claims:
             return {}
@@ -105,7 +105,7 @@ class PostgresReplays:
         Raises DependencyDown. A run that is no longer wanted gets none.
         """
         async with session(self._pool) as connection:
-            columns = [list(column) for column in zip(*claims, strict=True)]
+            columns = _columns(claims)
             done: str = await connection.execute(_SQL["claim"], run_id, *columns)
             if done == f"INSERT 0 {len(claims)}":
                 return frozenset()
@@ -129,6 +129,15 @@ class PostgresReplays:
                 _SQL["answers"], [one[0] for one in sent], [one[1] for one in sent]
             )
         return Answers(sent=len(sent), answered=row["answered"], failed=row["failed"])
+
+
+def _columns(claims: Sequence[Claim]) -> Sequence[str]:
+    """Each column as one text: asyncpg takes 0.3 µs to look at each element of an array, PostgreSQL next to none.
+
+    A key is printable, so none holds the separator.
+    """
+    keys, *numbers = zip(*claims, strict=True)
+    return ("\x1f".join(keys), *(" ".join(map(str, column)) for column in numbers))
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from fastavro import parse_schema, schemaless_reader
 
 from pipeline.adapters.wire.codec import MAGIC, Schema, SchemaIds, Wire
+from pipeline.adapters.wire.scan import LAYOUT, scan
 from pipeline.model.dead import Letter
 from pipeline.model.errors import Unreadable
 from pipeline.model.event import CHANNELS, LANES, Event
@@ -36,6 +37,9 @@ class Sketcher:
         self._ids = ids
         self._wire = Wire(ids)
         self._halves: dict[int, _Halves] = {}
+        own = ids.write_id("delivery")
+        names = [field["name"] for field in ids.schema(own)["fields"]]
+        self._scanned = own if names == list(LAYOUT) else -1
 
     def sketch(self, letter: Letter) -> Sketch:
         """What the letter says. Raises Unreadable, also for a record that is no delivery and no event."""
@@ -64,6 +68,11 @@ class Sketcher:
         if len(value) < _HEAD.size or value[0] != MAGIC:
             raise Unreadable("not in the Confluent wire format")
         _, id = _HEAD.unpack_from(value)
+        return (scan(value) if id == self._scanned else None) or self.by_schema(value)
+
+    def by_schema(self, value: bytes) -> Sketch:
+        """What the bytes of a delivery say, by the schema that wrote them. Raises Unreadable."""
+        _, id = _HEAD.unpack_from(value)
         halves = self._halves.get(id) or self._cut(id)
         buffer = io.BytesIO(value)
         buffer.seek(_HEAD.size)
@@ -75,7 +84,7 @@ class Sketcher:
             raise Unreadable(f"damaged Delivery: {type(damage).__name__}") from damage
         if buffer.tell() != len(value):
             raise Unreadable(f"{len(value) - buffer.tell()} bytes are left over after the Delivery")
-        return _sketch(before | rest, cut)
+        return _sketch(before, rest, cut)
 
     def _event(self, value: bytes) -> Sketch:
         event = self._wire.decode(Event, value)
@@ -103,14 +112,14 @@ def kind_of(origin: str) -> Kind:
     return _KINDS.get(rest.partition(".")[0], "other")
 
 
-def _sketch(values: Mapping[str, Any], cut: int) -> Sketch:
-    if values["channel"] not in CHANNELS or values["lane"] not in LANES:
-        raise Unreadable(f"a delivery for {values['channel']}, {values['lane']}: there is no such topic")
+def _sketch(before: Mapping[str, Any], rest: Mapping[str, Any], cut: int) -> Sketch:
+    channel, lane = before["channel"], before["lane"]
+    if channel not in CHANNELS or lane not in LANES:
+        raise Unreadable(f"a delivery for {channel}, {lane}: there is no such topic")
     return Sketch(
-        "delivery", values["delivery_id"], values["event_id"], values["user_id"], values["tenant"],
-        values["type"], values["category"], values["channel"], values["lane"], values["address_id"],
-        values["template_version"], values["attempt"], values["expires_at"], values["collapse_key"],
-        values["required"], values["event"], cut,
+        "delivery", before["delivery_id"], before["event_id"], before["user_id"], before["tenant"],
+        before["type"], before["category"], channel, lane, before["address_id"], before["template_version"],
+        rest["attempt"], rest["expires_at"], rest["collapse_key"], rest["required"], rest["event"], cut,
     )  # fmt: skip
 
 

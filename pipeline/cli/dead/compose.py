@@ -1,6 +1,7 @@
 """Puts a run together: frozen ranges, what reads and writes them, and the signals that interrupt it."""
 
 import asyncio
+import gc
 import getpass
 import signal
 import time
@@ -51,6 +52,9 @@ async def look(settings: Settings, run: Run, tell: Callable[[Told], None]) -> To
 
 async def work(settings: Settings, run: Run, why: str, tell: Callable[[Told], None]) -> Told:
     """Begin the run, or go on where it stopped. Raises DependencyDown; then it can be resumed."""
+    # A batch makes 100,000 objects that live as long as it does: the collector would walk them for nothing.
+    gc.freeze()
+    gc.set_threshold(200_000)
     async with pool(settings) as connections:
         books = PostgresReplays(connections)
         if not await books.move(run.run_id, "running", at=clock(), who=operator(), why=why):

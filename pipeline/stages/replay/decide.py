@@ -18,8 +18,8 @@ _SENT: Reason = ("sent", "")
 
 
 def claim_of(letter: Letter, sketch: Sketch | None, range: int) -> Claim:
-    """How a run takes the letter."""
-    if sketch is None or sketch.kind != "delivery":
+    """How a run takes the letter: by its place when it is no delivery, or one whose id is no text of ours."""
+    if sketch is None or sketch.kind != "delivery" or not sketch.delivery_id.isprintable():
         return Claim(letter.place, 0, range, letter.offset)
     return Claim(sketch.delivery_id, sketch.attempt, range, letter.offset)
 

@@ -47,10 +47,10 @@ class Pacer:
         """Seconds until the letters that are out were due; then the next may go."""
         if self._pace.rate is None:
             return 0.0
-        late = self._spare(now)
-        if late > self._pace.rate * _BEHIND:
-            self._start += late / self._pace.rate
-        return max(0.0, -self._spare(now) / (self._pace.rate * self._speed(now)))
+        spare = self._spare(now)
+        if spare > self._pace.rate * _BEHIND:
+            self._start += spare / self._pace.rate
+        return max(0.0, -spare / (self._pace.rate * self._speed(now)))
 
     def _spare(self, now: float) -> float:
         return due(self._pace, now - self._start) - self._sent

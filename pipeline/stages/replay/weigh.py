@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipeline.model.dead import PREFIX, REPLAY, REPLAY_COUNT, REPLAY_RUN, Letter
+from pipeline.model.dead import OURS, REPLAY_COUNT, REPLAY_RUN, Letter
 from pipeline.model.delivery import Delivery
 from pipeline.model.errors import Unreadable
 from pipeline.model.event import Event, Value
@@ -170,7 +170,7 @@ class Weigher:
     def _headers(self, letter: Letter, standing: Standing | None) -> Headers:
         """What the record carried before it died, and which run sends it for the how many-th time."""
         count = max(letter.replays, 0 if standing is None else standing.replays) + 1
-        foreign = [one for one in letter.raw_headers if not one[0].startswith((PREFIX, REPLAY))]
+        foreign = [one for one in letter.raw_headers if not one[0].startswith(OURS)]
         return (*foreign, (REPLAY_RUN, self._run.run_id.encode()), (REPLAY_COUNT, b"%d" % count))
 
     async def _take(self, cases: Sequence[Case]) -> None:

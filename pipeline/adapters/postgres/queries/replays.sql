@@ -37,7 +37,8 @@ update everpost.replay_run set counts = $2::jsonb where run_id = $1 returning st
 -- name: deliveries
 -- Of these deliveries those that arrived, or that have come further than the attempt that failed.
 select asked.n::integer - 1 as n, l.state = 'delivered' as delivered, l.attempt
-from unnest($1::text[], $2::integer[]) with ordinality as asked (key, attempt, n)
+from unnest(string_to_array($1, chr(31)), string_to_array($2, ' ')::integer[])
+    with ordinality as asked (key, attempt, n)
 join everpost.delivery_log l on l.delivery_id = asked.key
 where l.state = 'delivered' or l.attempt > asked.attempt
 
@@ -45,7 +46,7 @@ where l.state = 'delivered' or l.attempt > asked.attempt
 -- What earlier runs have taken of these deliveries.
 select c.key, c.attempt, r.run_id, r.kind = 'discard' as discarded, c.range, c."offset"
 from everpost.replay_letter c join everpost.replay_run r using (run)
-where c.key = any($1::text[])
+where c.key = any(string_to_array($1, chr(31)))
 
 -- name: claim
 -- Take letters for a run that is still wanted; the lock holds off an abort until they are taken.
@@ -56,7 +57,10 @@ from (
 ) wanted
 cross join lateral (
     select key, attempt, wanted.run, range, "offset"
-    from unnest($2::text[], $3::integer[], $4::integer[], $5::bigint[]) as a (key, attempt, range, "offset")
+    from unnest(
+        string_to_array($2, chr(31)), string_to_array($3, ' ')::integer[], string_to_array($4, ' ')::integer[],
+        string_to_array($5, ' ')::bigint[]
+    ) as a (key, attempt, range, "offset")
 ) asked
 on conflict do nothing
 
