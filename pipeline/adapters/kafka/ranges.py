@@ -12,6 +12,7 @@ from pipeline.model.errors import ConfigurationError, DependencyDown
 from pipeline.model.replay import Range
 
 _TIMEOUT = 15.0  # seconds for one question, or without a record or an end, after which Kafka counts as away
+_AGAIN = 0.1  # seconds between two questions for a leader
 Place = tuple[str, int]  # topic, partition
 
 
@@ -43,7 +44,7 @@ def freeze(servers: str, topics: Sequence[str], since: datetime | None) -> tuple
         if missing := [topic for topic in topics if topic not in known]:
             raise ConfigurationError(f"no topic {', '.join(missing)}: run everpost topics apply")
         places = [(topic, number) for topic in topics for number in sorted(known[topic].partitions)]
-        bounds = {place: reader.get_watermark_offsets(TopicPartition(*place), _TIMEOUT) for place in places}
+        bounds = {place: _bounds(reader, place) for place in places}
         begins = {} if since is None else _offsets_at(reader, places, since)
     except KafkaException as failure:
         raise DependencyDown(f"Kafka does not answer: {failure.args[0].str()}") from failure
@@ -54,6 +55,19 @@ def freeze(servers: str, topics: Sequence[str], since: datetime | None) -> tuple
         for place, (low, high) in bounds.items()
         if begins.get(place, low) < high
     )
+
+
+def _bounds(reader: Consumer, place: Place) -> tuple[int, int]:
+    """The first offset and the next one to be written."""
+    deadline = time.monotonic() + _TIMEOUT
+    while True:
+        try:
+            return reader.get_watermark_offsets(TopicPartition(*place), _TIMEOUT)
+        except KafkaException as failure:
+            # A topic that was just created has no leader yet; the client asks again with newer metadata.
+            if failure.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > deadline:
+                raise
+            time.sleep(_AGAIN)
 
 
 def _offsets_at(reader: Consumer, places: Sequence[Place], since: datetime) -> dict[Place, int]:
