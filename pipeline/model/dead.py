@@ -28,8 +28,19 @@ Disposition = Literal[
 PREFIX = "__dlq.errors."
 # On a record that was replayed: they travel with it through every retry, and into its next dead letter.
 REPLAY = "__dlq.replay."
-OURS = "__dlq."
 REPLAY_RUN, REPLAY_COUNT = REPLAY + "run", REPLAY + "count"
+OURS = frozenset(
+    {
+        *(PREFIX + name for name in ("topic", "partition", "offset", "group", "delivery.count", "message")),
+        *(
+            PREFIX + name
+            for name in ("stage", "exception.class.name", "disposition", "fingerprint", "schema.id")
+        ),
+        *(PREFIX + name for name in ("provider", "provider.code", "first.failure.at", "last.failure.at")),
+        REPLAY_RUN,
+        REPLAY_COUNT,
+    }
+)
 _MAX_MESSAGE = 1_000  # characters: the broker counts headers towards its 1 MB limit
 # What differs from one failure to the next of the same kind: ids, hashes, quoted words, numbers.
 _VARIES = re.compile(r"'[^']*'|\"[^\"]*\"|\b[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]+)*\b|\d+")
@@ -107,7 +118,7 @@ def dead_headers(source: Incoming, cause: Cause, *, group: str, stage: str) -> H
 
     Earlier `__dlq.errors.*` (of a letter that was replayed and died again) give way to the new ones.
     """
-    facts = {
+    facts: dict[str, str] = {
         "topic": source.topic,
         "partition": str(source.partition),
         "offset": str(source.offset),

@@ -111,6 +111,7 @@ class Terms:
     edits: Mapping[str, str] = field(default_factory=dict[str, str])  # field: value, as text
     uncertain: bool = False  # those as well that may have gone out
     most: int = 3  # replays of one delivery
+    words: Literal["now", "decision"] = "now"  # today's version of a type's words, or the one that was pinned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

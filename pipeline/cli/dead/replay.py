@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -38,17 +38,22 @@ def replay(  # noqa: PLR0913 - each is an option of the command
     set: Annotated[tuple[str, ...], Parameter(help="mend each letter: field=value, data.name=value")] = (),
     uncertain: Annotated[bool, Parameter(help="also those that may have gone out")] = False,
     most: Annotated[int, Parameter(help="how often one delivery may be replayed")] = 3,
+    as_of_decision: Annotated[
+        bool, Parameter(negative="--as-of-now", help="with the words of the decision, or with today's")
+    ] = False,
     json: AsJson = False,
 ) -> int:
     """Send dead letters again: what was delivered, replayed, recalled or has expired is left out.
 
     The selection is frozen when the command starts. Each letter has the identity that it always had, so
-    the same letters again send nothing. Ctrl-C pauses. Exit code 1 when the run stopped by itself.
+    the same letters again send nothing. Whether the user still wants it is asked by the sender, right
+    before the request; a dry run asks it too. Ctrl-C pauses. Exit code 1 when the run stopped by itself.
 
     Example: everpost dead replay --tenant demo --channel sms --since 2h --dry-run
     """
     pace = _pace(rate, ramp, canary, patience, stop_at)
-    terms = Terms(edits=pairs("--set", set), uncertain=uncertain, most=most)
+    words: Literal["now", "decision"] = "decision" if as_of_decision else "now"
+    terms = Terms(edits=pairs("--set", set), uncertain=uncertain, most=most, words=words)
     check(terms.edits)
     return _begin("replay", filters, why, pace, terms, dry=dry_run, json=json)
 

@@ -20,6 +20,7 @@ from pipeline.stages.replay.tools import Place, Told, Tools, Writer
 from pipeline.stages.replay.weigh import Batch, Weigher
 
 _LOOK = 1.0  # seconds between two looks: how soon an operator's wish is obeyed
+_AHEAD = 3  # batches in work before the one that is written: PostgreSQL takes one while the next is read
 _WATCHED = 2_000  # letters sent most recently, whose answers are counted
 
 
@@ -30,6 +31,7 @@ class Replay:
         self._tools = tools
         self._run = run
         self._writer = writer
+        self._reading = asyncio.Lock()
         self._weigher = Weigher(tools, run, dry=writer is None)
         self._progress: dict[Place, tuple[int, Mapping[str, int]]] = {}
         self._counts = Counter[str]()
@@ -47,21 +49,21 @@ class Replay:
                 self._counts.update(counts)
             if self._counts["sent"]:
                 self._canary = 0  # it was sent before the run was interrupted
-        ahead: asyncio.Task[Batch | None] | None = None
+        ahead = deque[asyncio.Task[Batch | None]]()
         try:
             while True:
-                found = await (ahead or self._prepare())
-                ahead = None
+                # While a canary is out, nothing may follow it yet.
+                while len(ahead) < (1 if self._canary else _AHEAD):
+                    ahead.append(asyncio.create_task(self._prepare()))
+                found = await ahead.popleft()
                 if found is None:
                     return self._told("done")
-                if not self._canary:
-                    ahead = asyncio.create_task(self._prepare())
                 ended = await self._send(found, stop)
                 if ended is not None:
                     return ended
         finally:
-            if ahead is not None:  # what it took stays taken by this run
-                await asyncio.wait([ahead])
+            # What they took stays taken by this run; an error of theirs would be that of the one before.
+            await asyncio.gather(*ahead, return_exceptions=True)
 
     async def _send(self, found: Batch, stop: asyncio.Event) -> Told | None:
         """Write a batch when it is due; how the run ends, if it does."""
@@ -132,7 +134,8 @@ class Replay:
     async def _prepare(self) -> Batch | None:
         """The next batch, judged and taken; None when all letters are read."""
         limit = min(batch(self._run.pace), self._canary or batch(self._run.pace))
-        letters = await asyncio.to_thread(self._tools.letters.read, limit)
+        async with self._reading:  # first come, first served, so the batches keep the topic's order
+            letters = await asyncio.to_thread(self._tools.letters.read, limit)
         if not letters:
             return None
         return await self._weigher.weigh(letters)

@@ -49,6 +49,7 @@ class Weigher:
     def __init__(self, tools: Tools, run: Run, *, dry: bool) -> None:
         self._tools = tools
         self._run = run
+        self._run_id = run.run_id.encode()
         self._dry = dry
         self._indices = {(r.topic, r.partition): n for n, r in enumerate(run.ranges)}
         self.samples: dict[str, list[str]] = {}
@@ -144,8 +145,9 @@ class Weigher:
                 )
                 return
             lane, value = sketch.lane, b""
-            if self._run.terms.edits:
-                after, value = self._mended(letter)
+            edits = self._edits(sketch)
+            if edits:
+                after, value = self._mended(letter, edits)
                 lane = after.lane
             else:
                 value = self._tools.contents.renumbered(letter.value, sketch, sketch.attempt + 1)
@@ -157,11 +159,20 @@ class Weigher:
         except Refused as error:
             case.reason = "invalid", str(error)
 
-    def _mended(self, letter: Letter) -> tuple[Delivery, bytes]:
+    def _edits(self, sketch: Sketch) -> Mapping[str, str]:
+        """What the operator changes, and today's words instead of older ones."""
+        edits, kind = self._run.terms.edits, self._tools.catalogue.get(sketch.type)
+        if kind is None or self._run.terms.words == "decision" or "template_version" in edits:
+            return edits
+        if kind.template_version <= (sketch.template_version or 0):
+            return edits
+        return {"template_version": str(kind.template_version), **edits}
+
+    def _mended(self, letter: Letter, edits: Mapping[str, str]) -> tuple[Delivery, bytes]:
         tools = self._tools
         before = tools.wire.decode(Delivery, letter.value)
         event = tools.wire.decode(Event, before.event)
-        after, mended, changes = edited(before, event, self._run.terms.edits, tools.catalogue, tools.clock())
+        after, mended, changes = edited(before, event, edits, tools.catalogue, tools.clock())
         if len(self.changes) < _SAMPLES:
             self.changes.append((letter.place, changes))
         carried = before.event if mended is event else tools.wire.encode(mended)
@@ -170,8 +181,11 @@ class Weigher:
     def _headers(self, letter: Letter, standing: Standing | None) -> Headers:
         """What the record carried before it died, and which run sends it for the how many-th time."""
         count = max(letter.replays, 0 if standing is None else standing.replays) + 1
-        foreign = [one for one in letter.raw_headers if not one[0].startswith(OURS)]
-        return (*foreign, (REPLAY_RUN, self._run.run_id.encode()), (REPLAY_COUNT, b"%d" % count))
+        marks = ((REPLAY_RUN, self._run_id), (REPLAY_COUNT, b"%d" % count))
+        if letter.headers.keys() <= OURS:  # asked of all at once, for nearly every letter has no others
+            return marks
+        foreign = [one for one in letter.raw_headers if one[0] not in OURS]
+        return (*foreign, *marks)
 
     async def _take(self, cases: Sequence[Case]) -> None:
         if self._dry or not cases:

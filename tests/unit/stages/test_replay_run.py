@@ -211,6 +211,16 @@ async def test_edits_are_sent_and_shown() -> None:
     assert "give a integer" in refused.samples["invalid"][0]
 
 
+async def test_the_words_are_todays_unless_those_of_the_decision_are_asked_for() -> None:
+    """An older version gives way to the catalogue's; nothing else of the bytes changes."""
+    older = as_read(letter(dead("acme", 1, template_version=2)))
+    for words, version in (("now", 3), ("decision", 2)):
+        world = World(letters=[older])
+        await done(run(world, words=words))
+        after = WIRE.decode(Delivery, world.written[0].value)
+        assert after == replace(WIRE.decode(Delivery, older.value), attempt=7, template_version=version)
+
+
 async def test_what_is_discarded_is_taken_and_not_sent() -> None:
     """A letter that nobody can read as well."""
     world = World()
