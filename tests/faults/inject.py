@@ -124,17 +124,18 @@ def _zombie(bench: Bench, fault: Fault) -> Result:
 
 
 def _inherited(bench: Bench, fault: Fault) -> Result:
-    """A zombie as before, and who took over is killed while the zombie's transaction still stands open.
+    """A zombie as before, and the machine that took over is lost while the zombie's transaction stands open.
 
-    What the second one has committed lies behind that transaction, where a reader of committed records
+    What the second router has committed lies behind that transaction, where a reader of committed records
     does not get to: the third one must wait for it, or it would take repeats for news.
     """
     zombie, began = _stop(bench, fault)
     until(lambda: bench.stand.members() == 1, SESSION + 10, _LOOK)
     time.sleep(_WORK)
-    other = bench.stand.routers.get(next(one for one in ROUTERS if one != fault.router))
-    other.signal(signal.SIGKILL)
-    bench.stand.routers.killed(other)
+    other = next(one for one in ROUTERS if one != fault.router)
+    bench.stand.routers.down(other, signal.SIGKILL)
+    put_back(bench.stand.routers.home(other), None)
+    bench.stand.routers.up(other)
     result = bench.served(fault, began)
     zombie.signal(signal.SIGCONT)
     bench.served(fault, time.monotonic())

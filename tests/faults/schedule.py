@@ -15,7 +15,7 @@ Kind = Literal[
     "kill all",  # kill -9 of both routers at once, wherever they are
     "replaced",  # stopped at a step, replaced by a process of the same instance, woken
     "zombie",  # stopped at a step past its session, its partitions taken over, woken
-    "inherited",  # a zombie with an open transaction, and who took over from it is killed
+    "inherited",  # a zombie with an open transaction, and the machine that took over is lost
     "overrun",  # stalled at a step past max.poll.interval while its heartbeats go on
     "joins",  # a third router joins
     "leaves",  # it leaves

@@ -78,6 +78,7 @@ class Router:
 class _Slot:
     """An instance whose process is kept alive."""
 
+    home: Path  # what it keeps on its disk
     overrides: Mapping[str, object] = field(default_factory=dict[str, object])
     router: Router | None = None
     start_at: float = 0.0
@@ -92,6 +93,7 @@ class Routers:
         self._environment = environment
         self._home = home
         self._slots: dict[str, _Slot] = {}
+        self._machines = Counter[str]()  # how often each instance has moved to another one
         self._all: list[Router] = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -108,7 +110,7 @@ class Routers:
     def up(self, instance: str, overrides: Mapping[str, object] | None = None) -> None:
         """Start an instance and keep it running, its consumer's settings overlaid."""
         with self._lock:
-            self._slots[instance] = _Slot(overrides=overrides or {})
+            self._slots[instance] = _Slot(home=self.home(instance), overrides=overrides or {})
 
     def down(self, instance: str, number: signal.Signals = signal.SIGTERM) -> float:
         """End an instance by a signal, and keep it down; when it had ended."""
@@ -134,10 +136,15 @@ class Routers:
         return router.died_at
 
     def replace(self, instance: str) -> Router:
-        """Start another process as an instance whose process goes on; that one, of which nobody takes care now."""
+        """Start another process as an instance whose process goes on; that one, of which nobody takes care now.
+
+        It starts as on another machine: with nothing on its disk.
+        """
         with self._lock:
+            self._machines[instance] += 1
             slot = self._slots[instance]
             old, slot.router = slot.router, None
+            slot.home = self.home(instance)
         assert old is not None
         return old
 
@@ -148,7 +155,7 @@ class Routers:
 
     def home(self, instance: str) -> Path:
         """What an instance keeps on its disk."""
-        return self._home / f"router-{instance}"
+        return self._home / f"router-{instance}.{self._machines[instance]}"
 
     def _keep(self) -> None:
         while not self._stop.wait(_LOOK):
@@ -168,8 +175,7 @@ class Routers:
         self.ends[router.ended()] += 1
 
     def _start(self, instance: str, slot: _Slot) -> Router:
-        home = self.home(instance)
-        home.mkdir(exist_ok=True)
+        slot.home.mkdir(exist_ok=True)
         with (self._home / f"router-{instance}.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.faults.router_process", json.dumps(slot.overrides)],
@@ -178,7 +184,7 @@ class Routers:
                 stderr=log,
                 env=os.environ
                 | self._environment
-                | {"EVERPOST_INSTANCE": instance, "EVERPOST_HOME": str(home)},
+                | {"EVERPOST_INSTANCE": instance, "EVERPOST_HOME": str(slot.home)},
             )
         router = Router(instance=instance, process=process)
         self._all.append(router)
