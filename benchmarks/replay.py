@@ -31,8 +31,8 @@ from pipeline.adapters.wire.ids import LockFile
 from pipeline.cli.dead.compose import sketcher, work
 from pipeline.model.dead import Cause, dead_letter
 from pipeline.model.delivery import Delivery, delivery_id
-from pipeline.model.event import Event
-from pipeline.model.record import Incoming
+from pipeline.model.event import Event, user_key
+from pipeline.model.record import Incoming, Outgoing
 from pipeline.model.replay import Pace, Range, Run, Selection, Terms
 from pipeline.model.topics import DEAD, deliver, table
 from pipeline.stages.replay.tools import Told
@@ -86,7 +86,29 @@ def fill(servers: str, first: int, count: int) -> None:
     producer.flush(60)
 
 
-def _letter(number: int) -> Incoming:
+def _letter(number: int) -> Outgoing:
+    delivery, now = _delivery(number), clock()
+    source = Incoming(
+        topic=_TOPIC,
+        partition=0,
+        offset=number,
+        key=user_key(_TENANT, delivery.user_id),
+        value=_WIRE.encode(delivery),
+        at=now,
+    )
+    cause = Cause(
+        disposition="exhausted",
+        message="busy (1)",
+        attempts=6,
+        provider="vonage",
+        code="1",
+        first_at=now,
+        last_at=now,
+    )
+    return dead_letter(source, cause, group="everpost.send.sms", stage="send")
+
+
+def _delivery(number: int) -> Delivery:
     now, user = clock(), f"u{number}"
     event = Event(
         event_id=f"e{number}",
@@ -97,7 +119,7 @@ def _letter(number: int) -> Incoming:
         data={"order": "123", "name": "Kim", "carrier": "DHL", "eta": "tomorrow"},
     )
     address_id = str(uuid5(NAMESPACE_OID, user))
-    delivery = Delivery(
+    return Delivery(
         delivery_id=delivery_id(_TENANT, user, event.event_id, "sms", address_id),
         event_id=event.event_id,
         user_id=user,
@@ -114,20 +136,6 @@ def _letter(number: int) -> Incoming:
         first_attempt_at=now,
         decided_at=now,
         event=_WIRE.encode(event),
-    )
-    source = Incoming(
-        topic=_TOPIC, partition=0, offset=number, key=event.key, value=_WIRE.encode(delivery), at=now
-    )
-    cause = Cause(disposition="exhausted", message="busy (1)", attempts=6, provider="vonage", code="1")
-    written = dead_letter(source, cause, group="everpost.send.sms", stage="send")
-    return Incoming(
-        topic=DEAD,
-        partition=0,
-        offset=0,
-        key=written.key,
-        value=written.value,
-        headers=written.headers,
-        at=now,
     )
 
 

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -121,16 +122,18 @@ def stats(filters: Chosen = None, *, retry: InRetry = False, json: AsJson = Fals
 def _scan(current: Settings, chosen: Selection, *, in_retry: bool) -> Iterator[Found]:
     """Everything that is meant, as of now."""
     topics = [retry(tier.name) for tier in TIERS] if in_retry else [DEAD]
-    reader = RangeReader(
-        current.bootstrap_servers, freeze(current.bootstrap_servers, topics, chosen.since), {}
-    )
     contents = sketcher(current)
+    for letter in _letters(current.bootstrap_servers, topics, chosen):
+        sketch = _sketch(contents, letter)
+        if matches(chosen, letter, sketch, partial(_data, contents, sketch)):
+            yield letter, sketch
+
+
+def _letters(servers: str, topics: list[str], chosen: Selection) -> Iterator[Letter]:
+    reader = RangeReader(servers, freeze(servers, topics, chosen.since), {})
     try:
         while letters := reader.read(_READ):
-            for letter in letters:
-                sketch = _sketch(contents, letter)
-                if matches(chosen, letter, sketch, lambda sketch=sketch: _data(contents, sketch)):
-                    yield letter, sketch
+            yield from letters
     finally:
         reader.close()
 
