@@ -47,7 +47,9 @@ async def look(settings: Settings, run: Run, tell: Callable[[Told], None]) -> To
     async with pool(settings) as connections:
         with _reader(settings, run, {}) as letters:
             tools = _tools(settings, connections, letters, tell)
-            return await Replay(tools, run, None).run(_told_to_stop())
+            told = await Replay(tools, run, None).run(_told_to_stop())
+        await PostgresReplays(connections).save(run.run_id, told.counts)
+        return told
 
 
 async def work(settings: Settings, run: Run, why: str, tell: Callable[[Told], None]) -> Told:
@@ -76,7 +78,8 @@ async def _work(
     forwarder = await asyncio.to_thread(Forwarder.open, settings.bootstrap_servers, run)
     try:
         progress = await asyncio.to_thread(forwarder.progress)
-        if not progress and any((await PostgresReplays(connections).get(run.run_id)).counts.values()):
+        before = (await PostgresReplays(connections).get(run.run_id)).counts
+        if run.status != "frozen" and not progress and any(before.values()):
             raise ConfigurationError(
                 f"run {run.run_id} is too old: Kafka has forgotten how far it came. Abort it and start a new one; "
                 "what it has sent is not sent again"

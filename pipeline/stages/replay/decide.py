@@ -25,15 +25,15 @@ def claim_of(letter: Letter, sketch: Sketch | None, range: int) -> Claim:
 
 
 def judge(  # noqa: PLR0911 - one answer for each gate
-    letter: Letter, sketch: Sketch | None, standing: Standing | None, terms: Terms, *, recall: str, now: int
+    letter: Letter, sketch: Sketch | str, standing: Standing | None, terms: Terms, *, recall: str, now: int
 ) -> Reason:
     """The fate of a letter that is to be sent again, and why.
 
-    `standing`: None when nothing is known that could stop it. `recall`: the evidence of an order that
+    `sketch`: what it says, or why nobody can read it. `standing`: None when nothing is known that could stop it. `recall`: the evidence of an order that
     stops it, or empty. `now`: milliseconds since 1970, UTC.
     """
-    if sketch is None:
-        return "unreadable", "nobody can read its bytes"
+    if isinstance(sketch, str):
+        return "unreadable", sketch
     if standing is not None and (known := _known(sketch, standing)) is not None:
         return known
     if sketch.kind == "event" and letter.fact("disposition") == "invalid":

@@ -38,6 +38,7 @@ class Case:
     letter: Letter
     sketch: Sketch | None
     claim: Claim
+    defect: str  # why nobody can read it; empty: somebody can
     standing: Standing | None = None
     reason: Reason = ("sent", "")
     record: Outgoing | None = None
@@ -70,14 +71,15 @@ class Weigher:
 
     def _case(self, letter: Letter) -> Case | None:
         """The letter, when it is meant."""
+        sketch, defect = None, ""
         try:
             sketch = self._tools.contents.sketch(letter)
-        except Unreadable:
-            sketch = None
+        except Unreadable as error:
+            defect = str(error)
         if not matches(self._run.selection, letter, sketch, lambda: self._data(sketch)):
             return None
         index = self._indices[letter.topic, letter.partition]
-        return Case(letter, sketch, claim_of(letter, sketch, index))
+        return Case(letter, sketch, claim_of(letter, sketch, index), defect)
 
     def _data(self, sketch: Sketch | None) -> Mapping[str, Value]:
         event = None if sketch is None else self._event(sketch)
@@ -99,7 +101,8 @@ class Weigher:
                 case.reason = judge_discard(case.standing)
                 continue
             order = self._order(case.sketch, recalls) if recalls else ""
-            case.reason = judge(case.letter, case.sketch, case.standing, terms, recall=order, now=now)
+            found = case.sketch or case.defect
+            case.reason = judge(case.letter, found, case.standing, terms, recall=order, now=now)
             if case.reason[0] == "sent":
                 self._build(case)
         if self._dry and self._run.kind == "replay":

@@ -63,6 +63,12 @@ def test_what_is_known_of_it_stops_it(expected: Fate) -> None:
     assert fate(KNOWN[expected]) == expected
 
 
+def test_what_nobody_can_read_says_why() -> None:
+    """Whatever else is known of it."""
+    found, _ = case()
+    assert judge(found, "damaged", NOTHING, Terms(), recall="r", now=MS) == ("unreadable", "damaged")
+
+
 def test_time_recall_and_doubt_stop_it() -> None:
     """Expired, withdrawn, or perhaps out already: the last only unless the operator takes the risk."""
     assert fate(expires_at=NOW) == "expired"
