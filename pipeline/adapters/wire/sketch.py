@@ -106,6 +106,7 @@ class Sketcher:
         return halves
 
 
+@cache
 def kind_of(origin: str) -> Kind:
     """What the records of a topic are to a replay."""
     _, _, rest = origin.partition(".")

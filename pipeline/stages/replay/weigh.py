@@ -10,7 +10,7 @@ from pipeline.model.errors import Unreadable
 from pipeline.model.event import Event, Value
 from pipeline.model.recall import Recalls
 from pipeline.model.record import Headers, Outgoing
-from pipeline.model.replay import Claim, Fate, Run, Sketch, Standing
+from pipeline.model.replay import Claim, Fate, Run, Selection, Sketch, Standing
 from pipeline.model.topics import deliver
 from pipeline.stages.replay.decide import Reason, claim_of, judge, judge_discard, unwanted
 from pipeline.stages.replay.edit import Change, Refused, edited
@@ -51,6 +51,7 @@ class Weigher:
         self._tools = tools
         self._run = run
         self._run_id = run.run_id.encode()
+        self._all = run.selection == Selection()  # then nothing needs to be asked of a letter
         self._dry = dry
         self._indices = {(r.topic, r.partition): n for n, r in enumerate(run.ranges)}
         self.samples: dict[str, list[str]] = {}
@@ -76,7 +77,7 @@ class Weigher:
             sketch = self._tools.contents.sketch(letter)
         except Unreadable as error:
             defect = str(error)
-        if not matches(self._run.selection, letter, sketch, lambda: self._data(sketch)):
+        if not self._all and not matches(self._run.selection, letter, sketch, lambda: self._data(sketch)):
             return None
         index = self._indices[letter.topic, letter.partition]
         return Case(letter, sketch, claim_of(letter, sketch, index), defect)
@@ -183,7 +184,8 @@ class Weigher:
 
     def _headers(self, letter: Letter, standing: Standing | None) -> Headers:
         """What the record carried before it died, and which run sends it for the how many-th time."""
-        count = max(letter.replays, 0 if standing is None else standing.replays) + 1
+        earlier = 0 if standing is None else standing.replays
+        count = max(letter.replays, earlier) + 1
         marks = ((REPLAY_RUN, self._run_id), (REPLAY_COUNT, b"%d" % count))
         if letter.headers.keys() <= OURS:  # asked of all at once, for nearly every letter has no others
             return marks
@@ -201,7 +203,7 @@ class Weigher:
         for case in cases:
             letter, (fate, why) = case.letter, case.reason
             found.fates[(letter.topic, letter.partition), fate] += 1
-            samples = self.samples.setdefault(fate, [])
+            samples = self.samples.get(fate) or self.samples.setdefault(fate, [])
             if len(samples) < _SAMPLES:
                 samples.append(_named(case, why))
             if fate != "sent" or case.record is None or case.sketch is None:
