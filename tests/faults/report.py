@@ -1,5 +1,6 @@
 """What a fault run has shown, as a table and as figures."""
 
+import signal
 import statistics
 from bisect import bisect_right
 from collections import Counter
@@ -14,6 +15,9 @@ from tests.faults.books import Books
 from tests.faults.inject import Result
 
 KILL, BROKER = 3.0, 5.0  # seconds: the targets of kill -9 to commit, and of a broker's return to commit
+_HANDLED = frozenset(
+    {0, 75, 78, -signal.SIGKILL}
+)  # exit codes: told to end, try again, configuration, killed
 _SHOWN = 10  # of what is wrong
 
 
@@ -28,6 +32,11 @@ class Report:
     seconds: float
     seed: int
     failure: str | None  # why no more faults were injected before all were
+
+    @property
+    def crashes(self) -> int:
+        """Router processes that ended with an error that nobody handles."""
+        return sum(count for code, count in self.ends.items() if code not in _HANDLED)
 
     @property
     def right(self) -> bool:
@@ -73,6 +82,8 @@ class Report:
             )
         console.print(table)
         self._sum_up(console)
+        if self.crashes:
+            console.print(f"{self.crashes} ended with an error that nobody handles: see the tracebacks")
         if not self.right:
             self._complain(console)
 

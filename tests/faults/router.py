@@ -129,7 +129,7 @@ def main(*, faults: int = 64, seed: int | None = None, rate: int = 120, json: bo
     report = run(plan(faults, seed), seed=seed, rate=rate, home=home)
     console = Console()
     report.show(console)
-    if report.right:
+    if report.right and not report.crashes:
         shutil.rmtree(home)
     else:
         console.print(f"the logs are in {home}")
