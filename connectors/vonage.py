@@ -34,6 +34,7 @@ from vonage_sms import SmsMessage
 
 from connectors._options import Options
 from connectors._retry_after import retry_after
+from connectors._sms import SENDER, refusal
 from connectors.contract import (
     Accepted,
     BadOptions,
@@ -47,8 +48,6 @@ from connectors.contract import (
     Uncertain,
 )
 
-_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
-_SENDER = re.compile(r"\+?[0-9]{3,15}|[A-Za-z0-9 ]{1,11}")
 _TTL = (20_000, 604_800_000)  # ms that the API takes
 _IDLE = 15.0  # seconds after which a connection is not trusted: a race with its end loses an SMS
 _MAX_BODY = 65_536  # bytes of an answer; a real one has some hundreds for each part
@@ -94,11 +93,10 @@ class Answer:
 
 def to_request(message: Message, sender: str) -> SmsMessage | Outcome:
     """The SMS for a message, or why there can be none."""
-    if not _E164.fullmatch(message.address):
-        return InvalidAddress(reason="the phone number is not E.164 (+ and 7 to 15 digits)", code="malformed")
+    refused = refusal(message)
+    if refused is not None:
+        return refused
     text = message.content.text
-    if not text.strip() or any("\ud800" <= char <= "\udfff" for char in text):
-        return Permanent(reason="the text is empty or no valid Unicode", code="text")
     least, most = _TTL
     fields = {
         "to": message.address[1:],
@@ -351,7 +349,7 @@ def create(options: Mapping[str, str]) -> Vonage:
     ca_file = given.file("ca_file")
     timeout, threads = given.seconds("timeout", 10.0), given.number("threads", 32)
     given.done()
-    if not _SENDER.fullmatch(sender):
+    if not SENDER.fullmatch(sender):
         raise BadOptions(f"vonage: sender {sender!r} is neither a number nor 1 to 11 letters and digits")
     return Vonage(
         make_client=lambda: _Client(auth, f"{host}:{port}", ca_file),

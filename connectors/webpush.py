@@ -10,7 +10,6 @@ the defaults do not suit, `hosts` (comma-separated `host`, `host:port`, `*.host`
 (seconds for a whole send), `connections`.
 """
 
-import asyncio
 import base64
 import binascii
 import hashlib
@@ -20,9 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
-import aiohttp
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -30,9 +27,9 @@ from py_vapid import Vapid02, VapidException
 from pywebpush import WebPusher
 from yarl import URL
 
-from connectors._in_flight import InFlight
+from connectors._hosts import BadHosts, Hosts
 from connectors._options import Options
-from connectors._push_hosts import BadHosts, Hosts
+from connectors._post import Answer, NoAnswer, Poster
 from connectors._retry_after import retry_after
 from connectors.contract import (
     Accepted,
@@ -44,15 +41,20 @@ from connectors.contract import (
     Permanent,
     Throttled,
     Transient,
-    Uncertain,
 )
 
+# The push services of Chrome and Edge on Android, Firefox, Safari, and Edge on Windows.
+PUSH_SERVICES = (
+    "fcm.googleapis.com",
+    "updates.push.services.mozilla.com",
+    "*.push.apple.com",
+    "*.notify.windows.com",
+)
 MAX_PAYLOAD = 3993  # bytes: services take 4096 encrypted (RFC 8291, 4), of which 103 are not ours
 _LONGEST_TTL = timedelta(days=28)  # FCM refuses more
 _TOKEN_LIFE = timedelta(hours=12)  # RFC 8292 allows 24 h; half leaves room for a wrong clock
 _TOKEN_MARGIN = timedelta(hours=1)
 _MAX_ORIGINS = 1000  # tokens kept: `*.notify.windows.com` is a family without end
-_MAX_BODY = 2048  # bytes of an answer that are looked at
 _REFUSALS = 5  # so many different subscriptions refused and none accepted: the key is wrong, not they
 _MISMATCH = ("mismatch", "do not correspond", "does not match")  # Apple and Mozilla, FCM
 _BAD_TOKEN = ("jwt", "vapid", "unauthorizedregistration")
@@ -66,16 +68,6 @@ class Request:
     keys: Mapping[str, str]  # p256dh, auth: base64url
     headers: Mapping[str, str]
     payload: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What the push service said."""
-
-    status: int
-    location: str = ""
-    retry_after: str | None = None
-    body: str = ""
 
 
 def to_request(message: Message, hosts: Hosts) -> Request | Outcome:
@@ -244,68 +236,32 @@ class WebPush:
     name = "webpush"
 
     def __init__(
-        self,
-        *,
-        tokens: Tokens,
-        hosts: Hosts,
-        tls: ssl.SSLContext,
-        timeout: float,
-        connections: int,
-        clock: Callable[[], datetime],
+        self, *, tokens: Tokens, hosts: Hosts, poster: Poster, capacity: int, clock: Callable[[], datetime]
     ) -> None:
         self._tokens = tokens
         self._hosts = hosts
-        self._timeout = timeout
+        self._poster = poster
         self._clock = clock
-        self.capacity = connections
+        self.capacity = capacity
         self._standing = Standing()
-        self._in_flight = InFlight()
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(_writing)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls, resolver=hosts.resolver(), limit=connections),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=timeout),
-            auto_decompress=False,  # an answer of a few kilobytes must not unfold into gigabytes
-            trace_configs=[trace],
-        )
 
     async def send(self, message: Message) -> Outcome:
         """POST once."""
         request = to_request(message, self._hosts)
         if not isinstance(request, Request):
             return request
-        if self._in_flight.closed:
-            return Transient(reason="not sent: the connector is closed", code="closed")
-        progress = SimpleNamespace(written=False)
+        headers = {
+            **request.headers,
+            "Authorization": self._tokens.header(str(request.url.origin()), self._clock()),
+        }
         try:
-            with self._in_flight:
-                async with asyncio.timeout(self._timeout):
-                    answer = await self._post(request, progress)
-        except (aiohttp.ClientError, OSError) as error:
-            cause = type(error).__name__
-            if progress.written:
-                return Uncertain(reason=f"the answer is lost: {cause}", code=cause)
-            return Transient(reason=f"not sent: {cause}", code=cause)
+            answer = await self._poster.post(request.url, _encrypted(request), headers)
+        except NoAnswer as error:
+            if error.fate == "private":
+                reason = "the endpoint's host leads into a private network"
+                return Permanent(reason=reason, code="private-address")
+            return error.outcome()
         return self._judge(request, answer)
-
-    async def _post(self, request: Request, progress: SimpleNamespace) -> Answer:
-        now, origin = self._clock(), str(request.url.origin())
-        pusher = WebPusher({"endpoint": str(request.url), "keys": dict(request.keys)})
-        headers = {**request.headers, "Authorization": self._tokens.header(origin, now)}
-        async with self._session.post(
-            request.url,
-            data=pusher.encode(request.payload)["body"],
-            headers=headers,
-            allow_redirects=False,
-            trace_request_ctx=progress,
-        ) as response:
-            return Answer(
-                status=response.status,
-                location=response.headers.get("Location", ""),
-                retry_after=response.headers.get("Retry-After"),
-                body=await _beginning(response),
-            )
 
     def _judge(self, request: Request, answer: Answer) -> Outcome:
         origin = str(request.url.origin())
@@ -318,25 +274,12 @@ class WebPush:
 
     async def aclose(self) -> None:
         """Let what is in flight finish, then close every connection."""
-        await self._in_flight.drained()
-        await self._session.close()
+        await self._poster.aclose()
 
 
-async def _writing(
-    _session: aiohttp.ClientSession,
-    context: SimpleNamespace,
-    _params: aiohttp.TraceRequestHeadersSentParams,
-) -> None:
-    """Called right before the first byte: from here on it cannot be known that nothing was sent."""
-    context.trace_request_ctx.written = True
-
-
-async def _beginning(response: aiohttp.ClientResponse) -> str:
-    """The start of the body; empty when it breaks off, since the status has already spoken."""
-    try:
-        return (await response.content.read(_MAX_BODY)).decode("utf-8", "replace")
-    except (aiohttp.ClientError, OSError):
-        return ""
+def _encrypted(request: Request) -> bytes:
+    pusher = WebPusher({"endpoint": str(request.url), "keys": dict(request.keys)})
+    return pusher.encode(request.payload)["body"]
 
 
 def create(options: Mapping[str, str]) -> WebPush:
@@ -345,7 +288,8 @@ def create(options: Mapping[str, str]) -> WebPush:
     key_file, subject = given.needed_file("vapid_key"), given.text("subject")
     ca_file = given.file("ca_file")
     try:
-        hosts = Hosts.parse(given.text("hosts", ""))
+        listed = given.text("hosts", "")
+        hosts = Hosts.parse(listed) if listed.strip() else Hosts.public(*PUSH_SERVICES)
     except BadHosts as error:
         raise BadOptions(f"webpush: option 'hosts': {error}") from error
     timeout, connections = given.seconds("timeout", 10.0), given.number("connections", 200)
@@ -353,9 +297,13 @@ def create(options: Mapping[str, str]) -> WebPush:
     return WebPush(
         tokens=_tokens(key_file, subject),
         hosts=hosts,
-        tls=ssl.create_default_context(cafile=ca_file),
-        timeout=timeout,
-        connections=connections,
+        poster=Poster(
+            tls=ssl.create_default_context(cafile=ca_file),
+            timeout=timeout,
+            connections=connections,
+            resolver=hosts.resolver(),
+        ),
+        capacity=connections,
         clock=_utc_now,
     )
 

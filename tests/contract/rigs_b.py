@@ -1,7 +1,8 @@
-"""The rigs of Web Push, Vonage and SMTP."""
+"""The rigs of Web Push, Vonage, Twilio and SMTP."""
 
-from connectors import smtp, vonage, webpush
+from connectors import smtp, twilio, vonage, webpush
 from connectors.sandbox import smtp as relay
+from connectors.sandbox import twilio as messages_api
 from connectors.sandbox import vonage as sms_api
 from connectors.sandbox import webpush as push_service
 from connectors.sandbox.desk import Running
@@ -19,6 +20,7 @@ def _number(_running: Running, number: int) -> str:
 
 WEBPUSH = Rig(name="webpush", start=push_service.start, create=webpush.create, address=_subscription)
 VONAGE = Rig(name="vonage", start=sms_api.start, create=vonage.create, address=_number)
+TWILIO = Rig(name="twilio", start=messages_api.start, create=twilio.create, address=_number)
 SMTP = Rig(
     name="smtp",
     start=relay.start,
@@ -29,4 +31,4 @@ SMTP = Rig(
     retry_after=None,  # SMTP has no place for it
     garbage=Fault(kind="status", body="<html>bad gateway</html>"),
 )
-RIGS: tuple[Rig, ...] = (WEBPUSH, VONAGE, SMTP)
+RIGS: tuple[Rig, ...] = (WEBPUSH, VONAGE, TWILIO, SMTP)

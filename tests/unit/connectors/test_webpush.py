@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from py_vapid import Vapid02
 from pywebpush import WebPusher
 
-from connectors._push_hosts import Hosts
+from connectors._hosts import Hosts
+from connectors._post import Answer
 from connectors.contract import (
     Accepted,
     ChannelFault,
@@ -25,11 +26,20 @@ from connectors.contract import (
     Transient,
 )
 from connectors.sandbox.webpush import decrypt, subscription, token_refusal
-from connectors.webpush import MAX_PAYLOAD, Answer, Request, Standing, Tokens, to_outcome, to_request, topic
+from connectors.webpush import (
+    MAX_PAYLOAD,
+    PUSH_SERVICES,
+    Request,
+    Standing,
+    Tokens,
+    to_outcome,
+    to_request,
+    topic,
+)
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 ORIGIN = "https://fcm.googleapis.com"
-HOSTS = Hosts.parse("")
+HOSTS = Hosts.public(*PUSH_SERVICES)
 ADDRESS = subscription("device", ORIGIN)
 
 

@@ -1,6 +1,7 @@
-"""Where a Web Push endpoint may lead. The endpoint is a user's input, so this is the guard against
-server-side request forgery: a list of hosts when the endpoint is read, a look at the address when it is
-dialled, so that a name that changes its address in between gains nothing.
+"""Where an endpoint may lead that came from a user: of a Web Push subscription, of a webhook.
+
+The guard against server-side request forgery: a list of hosts when the endpoint is read, a look at the
+address when it is dialled, so that a name that changes its address in between gains nothing.
 """
 
 import ipaddress
@@ -13,19 +14,16 @@ from aiohttp import ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-# The push services of Chrome and Edge on Android, Firefox, Safari, and Edge on Windows.
-PUBLIC = (
-    "fcm.googleapis.com",
-    "updates.push.services.mozilla.com",
-    "*.push.apple.com",
-    "*.notify.windows.com",
-)
 _HOST = re.compile(r"[a-z0-9.:_-]+")  # a name, or an address without brackets
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 
 
 class BadHosts(ValueError):
     """An entry is no host; the message names it."""
+
+
+class PrivateOnly(OSError):
+    """A name has private addresses only, and is not one that may have them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +36,11 @@ class Host:
     private: bool = False  # it may have an address of a private network
 
     def fits(self, host: str, port: int) -> bool:
-        """Whether an endpoint at this host and port is meant."""
-        named = host.endswith(self.name) and host != self.name if self.wild else host == self.name
+        """Whether an endpoint at this host and port is meant. What a star matches is a name, no address."""
+        if self.wild:
+            named = host.endswith(self.name) and host != self.name and not _is_address(host)
+        else:
+            named = host == self.name
         return named and port == self.port
 
 
@@ -51,14 +52,22 @@ class Hosts:
 
     @staticmethod
     def parse(text: str) -> "Hosts":
-        """The hosts of a comma-separated list; the public services when it is empty. Raises BadHosts.
+        """The hosts of a comma-separated list. Raises BadHosts.
 
         A host that the operator names in full may lie in his own network. What a star matches may not:
         those names belong to somebody else.
         """
-        if not text.strip():
-            return Hosts(entries=tuple(_entry(item, trusted=False) for item in PUBLIC))
         return Hosts(entries=tuple(_entry(item.strip(), trusted=True) for item in text.split(",")))
+
+    @staticmethod
+    def public(*names: str) -> "Hosts":
+        """These hosts, as `parse` takes them, none of which may lie in the operator's network."""
+        return Hosts(entries=tuple(_entry(name, trusted=False) for name in names))
+
+    @staticmethod
+    def anywhere() -> "Hosts":
+        """Every name of the open Internet, at port 443."""
+        return Hosts(entries=(Host(name="", wild=True),))
 
     def allow(self, url: URL) -> bool:
         """Whether this endpoint's host and port are on the list."""
@@ -83,7 +92,12 @@ def _entry(item: str, *, trusted: bool) -> Host:
     return Host(name=f".{name}" if wild else name, port=url.port, wild=wild, private=trusted and not wild)
 
 
-def public(address: str) -> bool:
+def _is_address(host: str) -> bool:
+    """Whether a dialler takes it for an IP address, also in forms such as 2130706433, and asks no resolver."""
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+def is_public(address: str) -> bool:
     """Whether an IP address belongs to the open Internet (no loopback, private, link-local, CGNAT...)."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
@@ -95,7 +109,7 @@ def public(address: str) -> bool:
 
 
 def _public_only(found: Iterable[ResolveResult]) -> list[ResolveResult]:
-    return [result for result in found if public(result["host"])]
+    return [result for result in found if is_public(result["host"])]
 
 
 class _Resolver(AbstractResolver):
@@ -108,12 +122,12 @@ class _Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses that may be dialled. Raises OSError when there is none."""
+        """The addresses that may be dialled. Raises PrivateOnly when there is none, or the resolver's OSError."""
         found = await self._inner.resolve(host, port, family)
         if host.lower() not in self._trusted:
             found = _public_only(found)
         if not found:
-            raise OSError("the host resolves to private addresses only")
+            raise PrivateOnly("the host resolves to private addresses only")
         return found
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Where a Web Push endpoint may lead."""
+"""Where an endpoint may lead that came from a user."""
 
 import contextlib
 
@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from connectors._push_hosts import BadHosts, Hosts, public
+from connectors._hosts import BadHosts, Hosts, PrivateOnly, is_public
+from connectors.webpush import PUSH_SERVICES
 
-PUBLIC = Hosts.parse("")
+PUBLIC = Hosts.public(*PUSH_SERVICES)
+ANYWHERE = Hosts.anywhere()
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,31 @@ def test_everything_else_is_not(endpoint: str) -> None:
     assert not PUBLIC.allow(URL(endpoint))
 
 
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://example.com:8443/x",
+        "https://127.0.0.1/x",
+        "https://8.8.8.8/x",  # an address proves nothing of whose it is; a name is looked up and checked
+        "https://2130706433/x",
+        "https://127.1/x",
+        "https://[::1]/x",
+    ],
+)
+def test_anywhere_means_names_at_the_usual_port(endpoint: str) -> None:
+    """An address would be dialled without being looked up, and so without being checked."""
+    assert ANYWHERE.allow(URL("https://example.com/x"))
+    assert not ANYWHERE.allow(URL(endpoint))
+
+
+async def test_anywhere_does_not_mean_private() -> None:
+    """A name of the open list that leads into the operator's own network is refused when it is dialled."""
+    assert ANYWHERE.allow(URL("https://localhost/x"))
+    for name in ("localhost", "0x7f000001"):
+        with pytest.raises(PrivateOnly):
+            await ANYWHERE.resolver().resolve(name, 443)
+
+
 def test_listed_hosts_replace_the_public_ones() -> None:
     """The operator's list is the whole list."""
     hosts = Hosts.parse("127.0.0.1:8443, *.push.example.org, [::1]:9")
@@ -59,7 +86,7 @@ def test_listed_hosts_replace_the_public_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", ["a b", "user@host", "host/path", "*", "*.*", "host:0x50", ",", "https://host"]
+    "entry", ["", "a b", "user@host", "host/path", "*", "*.*", "host:0x50", ",", "https://host"]
 )
 def test_a_malformed_entry_is_named(entry: str) -> None:
     """A typo in the list stops the start."""
@@ -77,19 +104,19 @@ def test_a_malformed_entry_is_named(entry: str) -> None:
 )  # fmt: skip
 def test_private_addresses_are_not_dialled(address: str) -> None:
     """Loopback, private, link-local, carrier and multicast networks, also behind IPv6 mappings."""
-    assert not public(address)
+    assert not is_public(address)
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2a00:1450:4001::1", "64:ff9b::808:808", "::ffff:8.8.8.8"])
 def test_public_addresses_are(address: str) -> None:
     """What belongs to the open Internet may be dialled."""
-    assert public(address)
+    assert is_public(address)
 
 
 async def test_a_listed_name_may_be_private_and_a_matched_one_may_not() -> None:
     """A name that the operator spells out may lie in his network; what a star matches may not."""
     assert await Hosts.parse("localhost:1").resolver().resolve("localhost", 1)
-    with pytest.raises(OSError, match="private"):
+    with pytest.raises(PrivateOnly, match="private"):
         await PUBLIC.resolver().resolve("localhost", 1)
 
 
