@@ -9,7 +9,7 @@ from io import BytesIO
 import psutil
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from pipeline.adapters.kafka.readback import read_back
+from pipeline.adapters.kafka.readback import values
 
 PARTITIONS = 4
 _LONGEST = 900.0  # seconds for one turn
@@ -42,6 +42,8 @@ def watch(servers: str, group: str, topic: str, events: int, processes: Sequence
                 first = (now, done)
             if done >= events and first is not None:
                 break
+            if any(process.status() == psutil.STATUS_ZOMBIE for process in processes):
+                raise RuntimeError(f"a process of {group} has ended: its own words are above")
             if now - began > _LONGEST:
                 raise TimeoutError(f"{group} has committed {done} of {events} in {_LONGEST} s")
             time.sleep(_LOOK)
@@ -58,7 +60,7 @@ def watch(servers: str, group: str, topic: str, events: int, processes: Sequence
 
 def committed_values(servers: str, topic: str) -> Iterator[BytesIO]:
     """The value of every committed record of a topic."""
-    for value in read_back(servers, topic, range(PARTITIONS), _FROM_THE_BEGINNING):
+    for value in values(servers, topic, range(PARTITIONS), _FROM_THE_BEGINNING):
         yield BytesIO(value)
 
 

@@ -81,6 +81,7 @@ def product(running: stack.Stack, routers: int, count: int) -> Figures:
         "EVERPOST_BOOTSTRAP_SERVERS": running.bootstrap_servers,
         "EVERPOST_POSTGRES_DSN": running.postgres_dsn,
         "EVERPOST_CATALOGUE": str(_CATALOGUE),
+        "EVERPOST_HOME": str(running.home),
         "EVERPOST_BATCH": "5000",
         "EVERPOST_LOG_LEVEL": "warning",
     }

@@ -30,7 +30,8 @@ LogEvent = Literal[
     "dependency.back",  # it answers again
     "partitions.assigned",  # this process now owns these partitions
     "partitions.revoked",  # this process no longer owns these partitions
-    "state.restored",  # the router has read its decisions back
+    "state.restored",  # the router has caught up with what was decided
+    "state.rebuilt",  # its store on disk was damaged and is read anew from the log
     "batch.committed",  # a batch is durable
     "transaction.aborted",  # a batch is rolled back and will be done again
     "record.rejected",  # a record cannot be read or is not valid: kept in notification.dead

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from pipeline.model.decision import Decision
 from pipeline.model.delivery import Delivery
@@ -25,6 +25,23 @@ Record = Event | Decision | Delivery | Outcome | Engagement | Hold
 R = TypeVar("R", bound=Record)
 
 
+class Glance(NamedTuple):
+    """What stands in an ordinary event: neither deliver_at nor channels of its own. Times in ms.
+
+    Texts are as Avro encodes them (length, UTF-8) where they are only passed on.
+    """
+
+    event_id_encoded: bytes
+    event_id: str
+    kind: bytes  # the type's text, then one byte for the lane
+    created_at: int
+    expires_at: int | None
+    collapse_key: bytes | None
+    locale: bytes | None
+    traceparent: bytes | None
+    data: Mapping[str, Value]
+
+
 class Codec(Protocol):
     """Records as bytes, in the Confluent wire format."""
 
@@ -34,6 +51,13 @@ class Codec(Protocol):
 
     def decode(self, cls: type[R], value: bytes | None) -> R:
         """The record in the bytes. Raises Unreadable (no such record) or DependencyDown."""
+        ...
+
+    def glance(self, value: bytes, owner: bytes) -> Glance | None:
+        """What stands in an ordinary event whose user_id and tenant, as Avro encodes them, are `owner`.
+
+        None for everything else, which `decode` then tells apart. Raises DependencyDown.
+        """
         ...
 
 

@@ -8,8 +8,9 @@ import gc
 import random
 import signal
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import entry_points
@@ -20,12 +21,14 @@ import asyncpg
 
 from connectors.contract import BadOptions, Connector
 from pipeline.adapters.files.catalogue import Loaded, load
+from pipeline.adapters.kafka.admin import topic_id
 from pipeline.adapters.kafka.consume import KafkaConsumer
 from pipeline.adapters.kafka.ends import begin_offsets, end_offsets
 from pipeline.adapters.kafka.grow import require_alike
 from pipeline.adapters.kafka.produce import KafkaProducer
 from pipeline.adapters.kafka.readback import read_back
 from pipeline.adapters.kafka.transact import Transactor
+from pipeline.adapters.postgres.changes import ProfileChanges
 from pipeline.adapters.postgres.ledger import books
 from pipeline.adapters.postgres.log import PostgresLog
 from pipeline.adapters.postgres.outbox import PostgresOutbox
@@ -34,6 +37,7 @@ from pipeline.adapters.postgres.profiles import PostgresProfiles
 from pipeline.adapters.postgres.recalls import Fresh, PostgresRecalls
 from pipeline.adapters.postgres.timers import PostgresTimers
 from pipeline.adapters.render.liquid import Liquid
+from pipeline.adapters.rocks.store import RocksStore
 from pipeline.adapters.telemetry import exported
 from pipeline.adapters.wire.codec import Wire
 from pipeline.adapters.wire.ids import LockFile
@@ -44,7 +48,7 @@ from pipeline.model.ladder import scaled
 from pipeline.model.ledger import Ledger, balance
 from pipeline.model.profile import Profile
 from pipeline.model.recall import Recalls
-from pipeline.model.topics import DECISIONS, HOLDS, RELEASED, events, table
+from pipeline.model.topics import DECISIONS, HOLDS, RELEASED, WINDOW, events, table
 from pipeline.observe import Log, Meter, configure_logs, heartbeat
 from pipeline.ports import UserKey
 from pipeline.settings import Settings, connector_options
@@ -55,6 +59,8 @@ from pipeline.stages.hold.decide import GROUP as HOLD
 from pipeline.stages.relay import step as relay
 from pipeline.stages.retry import step as retry
 from pipeline.stages.route import step as route
+from pipeline.stages.route.people import People
+from pipeline.stages.route.records import GROUP
 from pipeline.stages.route.state import RouterState
 from pipeline.stages.send import step as send
 from pipeline.stages.send.attempt import Tools
@@ -112,19 +118,18 @@ def _route(settings: Settings) -> None:
     stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda _number, _frame: stop.set())
-    codec = wire(settings)
-    servers = settings.bootstrap_servers
-    require_alike(servers, [*route.TOPICS, HOLDS, DECISIONS])
-    state = RouterState(codec, partial(read_back, servers, DECISIONS), clock)
-    with _facts(settings) as (fetch, recalls):
+    servers, codec = settings.bootstrap_servers, wire(settings)
+    require_alike(servers, [*route.TOPICS, HOLDS, DECISIONS, WINDOW])
+    with _facts(settings) as (profiles, recalls), _store(settings) as store:
+        state = RouterState(store, partial(read_back, servers, WINDOW), partial(_ends, servers), clock)
         transactor = Transactor(
-            servers, group=route.GROUP, instance=settings.instance, topics=route.TOPICS, state=state
+            servers, group=GROUP, instance=settings.instance, topics=route.TOPICS, state=state
         )
         router = route.Router(
             transactions=transactor,
             state=state,
             wire=codec,
-            fetch=fetch,
+            people=People(profiles),
             catalogue=catalogue(settings).types,
             recalls=recalls,
             clock=clock,
@@ -142,22 +147,54 @@ def _route(settings: Settings) -> None:
             transactor.close()
 
 
+def _ends(servers: str) -> Mapping[int, int]:
+    """Where the window's partitions end."""
+    return {partition: end for (_, partition), end in end_offsets(servers, [WINDOW]).items()}
+
+
 @contextmanager
-def _facts(settings: Settings) -> Generator[tuple[route.Fetch, Callable[[], Recalls]]]:
+def _store(settings: Settings) -> Generator[RocksStore]:
+    """The router's copy of the window, apart for every log and process."""
+    log = topic_id(settings.bootstrap_servers, WINDOW)
+    store = RocksStore(settings.home / "window" / settings.instance / log)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Profiles:
+    """Profiles for a stage without an event loop of its own."""
+
+    runner: asyncio.Runner
+    profiles: PostgresProfiles
+    changes: ProfileChanges
+
+    def changed(self) -> Collection[UserKey] | None:
+        """Who has changed."""
+        return self.runner.run(self.changes.since_last())
+
+    def fetch(self, users: Sequence[UserKey]) -> Mapping[UserKey, Profile]:
+        """The profiles of these."""
+        return self.runner.run(self.profiles.fetch(users))
+
+
+@contextmanager
+def _facts(settings: Settings) -> Generator[tuple[_Profiles, Callable[[], Recalls]]]:
     """Profiles and recalls for a stage without an event loop of its own: one loop, entered for each batch."""
     with asyncio.Runner() as runner:
         pool = runner.run(connect(settings.postgres_dsn.get_secret_value(), size=2))
-        profiles = PostgresProfiles(pool)
         orders = Fresh(PostgresRecalls(pool))
-
-        def fetch(users: Sequence[UserKey]) -> Mapping[UserKey, Profile]:
-            return runner.run(profiles.fetch(users))
 
         def recalls() -> Recalls:
             return runner.run(orders.refresh())
 
         try:
-            yield fetch, recalls
+            yield (
+                _Profiles(runner=runner, profiles=PostgresProfiles(pool), changes=ProfileChanges(pool)),
+                recalls,
+            )
         finally:
             runner.run(close(pool))
 

@@ -22,10 +22,11 @@ _TYPES: Mapping[Kind, tuple[type, ...]] = {
     "number": (int, float),
     "boolean": (bool,),
 }
+_EXACT: Mapping[Kind, tuple[type, ...]] = {**_TYPES, "string": ()}  # without bool, which is an int in Python
 _TENANT = re.compile(r"[a-z0-9_-]{1,64}")
 _MAX_ID = 128  # characters
 _UNSPEAKABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")  # no provider takes them
-_SKEW = timedelta(days=1)  # more than any clock or mistaken time zone is off
+SKEW = timedelta(days=1)  # more than any clock or mistaken time zone is off
 _LONGEST_HOLD = timedelta(days=366)  # what is further off is a mistake, and its expiry may be past year 9999
 _MAX_TEXT = 2_000  # characters of one string variable: an SMS has 1,530, a push 4,096 bytes in all
 
@@ -96,6 +97,29 @@ def problems(event: Event, catalogue: Catalogue, now: datetime) -> tuple[Problem
     return tuple(found)
 
 
+def plainly_valid(data: Mapping[str, Value], kind: EventType) -> bool:
+    """Whether the variables are right beyond doubt; False is no verdict, then `problems` has the word.
+
+    In half a microsecond: the router asks it for every event.
+    """
+    variables = kind.variables
+    for name, value in data.items():
+        variable = variables.get(name)
+        if variable is None:
+            return False
+        if type(value) is str:
+            if variable.kind != "string" or len(value) > _MAX_TEXT or not value.isprintable():
+                return False
+        elif type(value) not in _EXACT[variable.kind]:
+            return False
+    return all(name in data for name, variable in variables.items() if variable.required)
+
+
+def plain_id(value: str) -> bool:
+    """Whether an event's or a user's id may be as it is."""
+    return 1 <= len(value) <= _MAX_ID and value.isprintable()
+
+
 def _identity(event: Event) -> list[Problem]:
     found: list[Problem] = []
     if not _TENANT.fullmatch(event.tenant):
@@ -107,7 +131,7 @@ def _identity(event: Event) -> list[Problem]:
             )
         )
     for name, value in (("event_id", event.event_id), ("user_id", event.user_id)):
-        if not 1 <= len(value) <= _MAX_ID or not value.isprintable():
+        if not plain_id(value):
             found.append(
                 Problem(
                     field=name,
@@ -129,7 +153,7 @@ def _times(event: Event, now: datetime) -> list[Problem]:
         at: datetime | None = getattr(event, name)
         if at is not None and at.tzinfo is None:
             found.append(Problem(field=name, message="has no time zone", fix="use datetime.now(UTC)"))
-    if not found and event.created_at > now + _SKEW:
+    if not found and event.created_at > now + SKEW:
         found.append(
             Problem(
                 field="created_at",

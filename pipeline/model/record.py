@@ -1,7 +1,8 @@
 """A record of a topic as a step sees it, whichever client carries it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypedDict
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -29,3 +30,29 @@ class Outgoing:
     value: bytes | None
     headers: Headers = ()
     partition: int | None = None
+
+
+class Message(TypedDict):
+    """A record without headers, as the producer's batches take it."""
+
+    value: bytes
+    key: bytes | None
+    partition: int  # -1: the key decides (murmur2)
+
+
+@dataclass(slots=True, kw_only=True)
+class Written:
+    """What one transaction writes."""
+
+    messages: dict[str, list[Message]] = field(default_factory=dict[str, list[Message]])  # by topic
+    letters: list[Outgoing] = field(default_factory=list[Outgoing])  # what has headers
+    pages: dict[int, bytes] = field(default_factory=dict[int, bytes])  # of the window, by partition
+
+    def add(self, record: Outgoing) -> None:
+        """One record more."""
+        if record.headers:
+            self.letters.append(record)
+        else:
+            partition = -1 if record.partition is None else record.partition
+            message = Message(value=record.value or b"", key=record.key, partition=partition)
+            self.messages.setdefault(record.topic, []).append(message)

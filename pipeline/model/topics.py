@@ -18,6 +18,7 @@ OUTCOMES = "notification.outcomes"
 ENGAGEMENT = "notification.engagement"
 HOLDS = "notification.holds"
 RELEASED = "notification.released"
+WINDOW = "notification.window"
 DEAD = "notification.dead"
 
 # Bytes of one event. A push holds 4 KB and an SMS 1.5; a delivery, which carries the event's bytes,
@@ -60,10 +61,10 @@ def retry(tier: str) -> str:
 def table(partitions: int = 4) -> tuple[Topic, ...]:
     """All topics.
 
-    Events and decisions have the same number of partitions: the router writes a decision into the
-    partition number of its event, and holds and releases stay in that number. Decisions outlive
-    events, holds and releases by a day, or a router that restores from them would forget an id while
-    its event can still be read, or its hold be stored and released, again.
+    Events, decisions and window have the same number of partitions: the router writes what it decides
+    into the partition number of its event, and holds and releases stay in that number. The window
+    outlives events, holds and releases by a day, or a router that restores from it would forget an id
+    while its event can still be read, or its hold be stored and released, again.
     """
     # Seven days of events: a long weekend of outage, and the window in which an id is remembered.
     week, fortnight = 7 * DAY, 14 * DAY
@@ -73,7 +74,8 @@ def table(partitions: int = 4) -> tuple[Topic, ...]:
 
     return (
         *(topic(events(lane), "event", week, f"accepted events, {lane} lane") for lane in LANES),
-        topic(DECISIONS, "decision", 8 * DAY, "one decision per event: audit and changelog"),
+        topic(DECISIONS, "decision", 8 * DAY, "one decision per event: the audit"),
+        topic(WINDOW, None, 8 * DAY, "the router's own: the ids it has decided, packed, to restore from"),
         topic(HOLDS, "hold", week, "events that wait for their time, on their way to the timers"),
         topic(RELEASED, "hold", week, "holds that are due, to be decided again"),
         *(

@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 from pipeline.adapters.kafka.admin import apply
-from pipeline.adapters.kafka.readback import read_back
+from pipeline.adapters.kafka.readback import values
 from pipeline.adapters.postgres.migrate import migrate
 from pipeline.adapters.postgres.profiles import save_profiles
 from pipeline.adapters.wire.codec import Wire
@@ -64,7 +64,7 @@ def router(kafka: str, postgres: str, log: Path) -> Generator["subprocess.Popen[
 def decisions(kafka: str) -> list[Decision]:
     """Every committed decision."""
     since = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - a test's own clock
-    return [WIRE.decode(Decision, v) for v in read_back(kafka, DECISIONS, range(PARTITIONS), since)]
+    return [WIRE.decode(Decision, v) for v in values(kafka, DECISIONS, range(PARTITIONS), since)]
 
 
 def reached(kafka: str, goal: int) -> bool:
@@ -106,6 +106,6 @@ async def test_a_killed_router_neither_forgets_nor_repeats(kafka: str, postgres:
     assert len(ours) == EVENTS
     assert Counter(d.verdict for d in ours) == {"deliver": EVENTS * 9 // 10, "duplicate": EVENTS // 10}
     since = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - a test's own clock
-    written = read_back(kafka, deliver("sms", "normal"), range(PARTITIONS), since)
+    written = values(kafka, deliver("sms", "normal"), range(PARTITIONS), since)
     times = Counter(WIRE.decode(Delivery, value).delivery_id for value in written)
     assert all(times[planned.delivery_id] == 1 for d in ours for planned in d.deliveries)

@@ -15,7 +15,8 @@ import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from pipeline.adapters.kafka.admin import apply
-from pipeline.adapters.kafka.readback import read_back
+from pipeline.adapters.kafka.ends import end_offsets
+from pipeline.adapters.kafka.readback import read_back, values
 from pipeline.adapters.kafka.transact import Transactor
 from pipeline.adapters.postgres.migrate import migrate
 from pipeline.adapters.postgres.pool import connect
@@ -26,12 +27,14 @@ from pipeline.model.decision import Decision
 from pipeline.model.errors import DependencyDown
 from pipeline.model.hold import Hold
 from pipeline.model.profile import Profile
-from pipeline.model.topics import DEAD, DECISIONS, HOLDS, RELEASED, table
-from pipeline.observe import Meter
+from pipeline.model.topics import DEAD, DECISIONS, HOLDS, RELEASED, WINDOW, table
 from pipeline.ports import UserKey
 from pipeline.stages.route import step as route
+from pipeline.stages.route.records import GROUP
 from pipeline.stages.route.state import RouterState
-from tests.support.make import CATALOGUE, event, profile
+from tests.support import routing
+from tests.support.make import event, profile
+from tests.support.routing import Fetch, MemoryStore
 from tests.support.services import until
 
 pytestmark = pytest.mark.integration
@@ -48,28 +51,28 @@ def now() -> datetime:
 def decisions(kafka: str) -> list[Decision]:
     """Every committed decision of this broker."""
     since = now() - timedelta(hours=1)
-    return [WIRE.decode(Decision, value) for value in read_back(kafka, DECISIONS, range(4), since)]
+    return [WIRE.decode(Decision, value) for value in values(kafka, DECISIONS, range(4), since)]
+
+
+def ends(kafka: str) -> Mapping[int, int]:
+    """Where the window's partitions end."""
+    return {partition: end for (_, partition), end in end_offsets(kafka, [WINDOW]).items()}
 
 
 @contextmanager
-def running(kafka: str, fetch: route.Fetch, instance: str = "0") -> Generator[threading.Thread]:
-    """A router in a thread of this process."""
+def running(
+    kafka: str, fetch: Fetch, instance: str = "0", store: MemoryStore | None = None
+) -> Generator[threading.Thread]:
+    """A router in a thread of this process; without a store, one whose disk is empty."""
     stop = threading.Event()
 
     def work() -> None:
-        state = RouterState(WIRE, partial(read_back, kafka, DECISIONS), now)
-        transactor = Transactor(kafka, group=route.GROUP, instance=instance, topics=route.TOPICS, state=state)
-        transactor.start()
-        router = route.Router(
-            transactions=transactor,
-            state=state,
-            wire=WIRE,
-            fetch=fetch,
-            catalogue=CATALOGUE,
-            clock=now,
-            meter=Meter(),
-            batch=100,
+        known = RouterState(
+            store or MemoryStore(), partial(read_back, kafka, WINDOW), partial(ends, kafka), now
         )
+        transactor = Transactor(kafka, group=GROUP, instance=instance, topics=route.TOPICS, state=known)
+        transactor.start()
+        router = routing.router(now, fetch, WIRE, transactions=transactor, known=known, batch=100)
         route.run(router, stop)
         transactor.close()
 
@@ -172,8 +175,7 @@ def test_a_hold_comes_back_once_however_often_it_is_released(kafka: str) -> None
         ((partition, _),) = publish(kafka, [(what.key, WIRE.encode(what))])
         until(lambda: verdicts() == ["held"], 30, 0.2)
         held = [
-            WIRE.decode(Hold, value)
-            for value in read_back(kafka, HOLDS, [partition], due - timedelta(hours=1))
+            WIRE.decode(Hold, value) for value in values(kafka, HOLDS, [partition], due - timedelta(hours=1))
         ]
         (mine,) = (hold for hold in held if hold.event_id == what.event_id)
         until(lambda: now() > due, 10, 0.1)
@@ -185,7 +187,7 @@ def test_a_hold_comes_back_once_however_often_it_is_released(kafka: str) -> None
 
 
 @contextmanager
-def _fetching(postgres: str) -> Generator[route.Fetch]:
+def _fetching(postgres: str) -> Generator[Fetch]:
     """Profiles of a real database for a router in another thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -20,7 +20,7 @@ from confluent_kafka.admin import (
 )
 
 from pipeline.model.errors import ConfigurationError, DependencyDown
-from pipeline.model.topics import Topic
+from pipeline.model.topics import DECISIONS, WINDOW, Topic
 
 _TIMEOUT = 30.0  # seconds for one change of the cluster
 _ANSWER = 10.0  # seconds for the first question, which tells whether anybody is there
@@ -66,6 +66,16 @@ def check(servers: str, topics: Sequence[Topic], replication: int) -> tuple[str,
     )
 
 
+def topic_id(servers: str, topic: str) -> str:
+    """The id of this very topic: one that is made anew under the same name has another.
+
+    Raises DependencyDown, ConfigurationError when it is not there.
+    """
+    admin = _admin(servers)  # kept: its answers come through it
+    answers = admin.describe_topics(TopicCollection([topic]), request_timeout=_TIMEOUT)
+    return str(_settled(f"looking at {topic}", answers[topic]).topic_id)
+
+
 def settings(topic: Topic, replication: int) -> dict[str, str]:
     """The topic's settings, as Kafka names them."""
     return {
@@ -76,7 +86,7 @@ def settings(topic: Topic, replication: int) -> dict[str, str]:
         # What is made of an event (its delivery, its dead letter) must fit wherever the event did.
         "max.message.bytes": str((1 if topic.schema == "event" else 2) * 1024 * 1024),
         "compression.type": "producer",  # kept as it came; the broker need not unpack it
-        "message.timestamp.type": "LogAppendTime" if topic.schema == "decision" else "CreateTime",
+        "message.timestamp.type": "LogAppendTime" if topic.name in (DECISIONS, WINDOW) else "CreateTime",
     }
 
 

@@ -1,7 +1,7 @@
-"""Reads partitions of a topic from a moment to their end: for state that is rebuilt from the log."""
+"""Reads partitions of a topic from a moment or an offset to their end: for state that is rebuilt from the log."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -12,12 +12,15 @@ _TIMEOUT = 15.0  # seconds without a record or an end, after which Kafka counts 
 _AGAIN = 0.1  # seconds between two questions for a leader
 
 
-def read_back(servers: str, topic: str, partitions: Sequence[int], since: datetime) -> Iterator[bytes]:
-    """The values of the committed records written since then, partition by partition in order.
+def read_back(
+    servers: str, topic: str, starts: Mapping[int, int | datetime]
+) -> Iterator[tuple[int, int, bytes]]:
+    """(partition, offset, value) of the committed records from there on, each partition in order.
 
-    Raises DependencyDown when Kafka does not answer.
+    `starts`: by partition, an offset, or the moment since when. Raises DependencyDown when Kafka does not
+    answer.
     """
-    if not partitions:
+    if not starts:
         return
     consumer = Consumer(
         {
@@ -31,30 +34,38 @@ def read_back(servers: str, topic: str, partitions: Sequence[int], since: dateti
         }
     )
     try:
-        consumer.assign(_starts(consumer, topic, partitions, since))
-        yield from _to_the_end(consumer, set(partitions))
+        consumer.assign(_starts(consumer, topic, starts))
+        yield from _to_the_end(consumer, set(starts))
     finally:
         consumer.close()
 
 
-def _starts(
-    consumer: Consumer, topic: str, partitions: Sequence[int], since: datetime
-) -> list[TopicPartition]:
-    at = int(since.timestamp() * 1000)
-    wanted = [TopicPartition(topic, partition, at) for partition in partitions]
+def values(servers: str, topic: str, partitions: Iterable[int], since: datetime) -> Iterator[bytes]:
+    """The values alone, of everything written since then. Raises DependencyDown."""
+    return (value for _, _, value in read_back(servers, topic, dict.fromkeys(partitions, since)))
+
+
+def _starts(consumer: Consumer, topic: str, starts: Mapping[int, int | datetime]) -> list[TopicPartition]:
+    known = [TopicPartition(topic, partition, at) for partition, at in starts.items() if isinstance(at, int)]
+    wanted = [
+        TopicPartition(topic, partition, int(at.timestamp() * 1000))
+        for partition, at in starts.items()
+        if isinstance(at, datetime)
+    ]
     deadline = time.monotonic() + _TIMEOUT
-    while True:
+    while wanted:
         try:
-            return consumer.offsets_for_times(wanted, _TIMEOUT)
+            return known + consumer.offsets_for_times(wanted, _TIMEOUT)
         except KafkaException as failure:
             error: KafkaError = failure.args[0]
             # A topic that was just created has no leader yet; the client asks again with newer metadata.
             if error.code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > deadline:
                 raise DependencyDown(f"where {topic} begins: {error.str()}") from failure
             time.sleep(_AGAIN)
+    return known
 
 
-def _to_the_end(consumer: Consumer, unread: set[int]) -> Iterator[bytes]:
+def _to_the_end(consumer: Consumer, unread: set[int]) -> Iterator[tuple[int, int, bytes]]:
     while unread:
         first = consumer.poll(_TIMEOUT)
         if first is None:
@@ -62,7 +73,7 @@ def _to_the_end(consumer: Consumer, unread: set[int]) -> Iterator[bytes]:
         for message in (first, *consumer.consume(10_000, 0)):  # a timeout here would be waited out
             error = message.error()
             if error is None:
-                yield message.value() or b""
+                yield message.partition() or 0, message.offset() or 0, message.value() or b""
             elif error.code() == KafkaError._PARTITION_EOF:
                 unread.discard(message.partition() or 0)  # an end that moves meanwhile is told again
             else:

@@ -16,16 +16,17 @@ partition number of every lane, which deduplication needs and cooperative-sticky
 (decision page 0001).
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from pipeline.adapters.kafka.deadline import watchdog
 from pipeline.model.errors import ConfigurationError, DependencyDown
-from pipeline.model.record import Incoming, Outgoing
+from pipeline.model.record import Incoming, Written
+from pipeline.model.topics import WINDOW
 from pipeline.observe import Log
 
 _log = Log(__name__)
@@ -144,47 +145,51 @@ class Transactor:
         still = [partition for partition in self._consumer.assignment() if partition in assigned]
         self._consumer.resume(still)
 
-    def commit(self, records: Sequence[Outgoing], offsets: Sequence[tuple[str, int, int]]) -> bool:
-        """Write `records` and move the group to `offsets` (topic, partition, next offset), or neither.
+    def commit(self, written: Written, offsets: Sequence[tuple[str, int, int]]) -> Mapping[int, int] | None:
+        """Write everything and move the group to `offsets` (topic, partition, next offset), or neither.
 
-        True when committed. False when aborted: the batch will be read again. Raises Fenced when the
-        process must end.
+        Gives the offsets of the pages by partition when committed, None when aborted: the batch will be
+        read again. Raises Fenced when the process must end.
         """
+        pages: dict[int, int] = {}
         with _guarded("transaction", OVERRUN):
             try:
                 self._producer.begin_transaction()
-                self._produce(records)
+                self._produce(written, pages)
                 self._send_offsets(offsets)
                 self._producer.commit_transaction(TRANSACTION)
             except KafkaException as failure:
                 self._abort(failure)
-                return False
-        return True
+                return None
+            self._producer.poll(0)
+        return pages
 
     def close(self) -> None:
         """Leave in order. A static member stays assigned until its session ends, so a restart is quick."""
         self._consumer.close()
 
-    def _produce(self, records: Sequence[Outgoing]) -> None:
+    def _produce(self, written: Written, pages: dict[int, int]) -> None:
         """Queue all records: by topic in batches, a fifth of the time of one call a record.
 
-        Only what has headers (a dead letter) goes alone, because a batch can't carry them.
+        Only what has headers goes alone, because a batch can't carry them, and the pages, whose offsets
+        are wanted: they are there when the commit returns.
         """
-        batches: dict[str, list[dict[str, bytes | int | None]]] = {}
-        for record in records:
-            partition = -1 if record.partition is None else record.partition
-            if record.headers:
-                self._producer.produce(
-                    record.topic, record.value, record.key, partition, headers=list(record.headers)
-                )
-            else:
-                message = {"value": record.value, "key": record.key, "partition": partition}
-                batches.setdefault(record.topic, []).append(message)
-        for topic, batch in batches.items():
-            queued = self._producer.produce_batch(topic, batch)
+        for topic, batch in written.messages.items():
+            queued = self._producer.produce_batch(topic, cast("list[dict[str, Any]]", batch))
             if queued != len(batch):
-                refused = next(message["_error"] for message in batch if "_error" in message)
-                raise KafkaException(refused)
+                raise KafkaException(next(m["_error"] for m in cast("list[Any]", batch) if "_error" in m))
+        for letter in written.letters:
+            partition = -1 if letter.partition is None else letter.partition
+            self._producer.produce(
+                letter.topic, letter.value, letter.key, partition, headers=list(letter.headers)
+            )
+
+        def stands(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                pages[message.partition() or 0] = message.offset() or 0
+
+        for partition, page in written.pages.items():
+            self._producer.produce(WINDOW, page, partition=partition, on_delivery=stands)
         self._producer.poll(0)
 
     def _send_offsets(self, offsets: Sequence[tuple[str, int, int]]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from fastavro import schemaless_reader, schemaless_writer
 
+from pipeline.adapters.wire.glance import Glancer
 from pipeline.model.decision import ChannelVerdict, Decision, Gate, Planned
 from pipeline.model.delivery import Delivery
 from pipeline.model.engagement import Engagement
@@ -20,7 +21,7 @@ from pipeline.model.errors import Unreadable
 from pipeline.model.event import Event
 from pipeline.model.hold import Hold
 from pipeline.model.outcome import Outcome
-from pipeline.ports import R, Record
+from pipeline.ports import Glance, R, Record
 
 Schema = Mapping[str, Any]  # an Avro record schema as fastavro parses it
 
@@ -91,6 +92,7 @@ class Wire:
     def __init__(self, ids: SchemaIds) -> None:
         self._ids = ids
         self._current: dict[type[Record], tuple[bytes, int, Schema]] = {}
+        self._glance: Glancer | None = None
 
     def encode(self, record: Record) -> bytes:
         """The bytes of a record. Raises DependencyDown when its id is not known yet."""
@@ -125,6 +127,13 @@ class Wire:
         if buffer.tell() != len(value):
             raise Unreadable(f"{len(value) - buffer.tell()} bytes are left over after the {cls.__name__}")
         return record
+
+    def glance(self, value: bytes, owner: bytes) -> Glance | None:
+        """What stands in an ordinary event of `owner`; None for everything else. Raises DependencyDown."""
+        if self._glance is None:
+            head, _, schema = self._writer(Event)
+            self._glance = Glancer(head, schema)
+        return self._glance(value, owner)
 
     def ready(self) -> None:
         """Ask for every id that is written, so that a missing one shows at the start.

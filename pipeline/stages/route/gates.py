@@ -1,9 +1,12 @@
 """The gates that ask about the event as a whole."""
 
 from dataclasses import replace
+from datetime import datetime
 
 from pipeline.model.catalogue import problems
+from pipeline.model.profile import Profile
 from pipeline.stages.route.case import Answer, Case, Stop, held
+from pipeline.stages.route.facts import Source
 
 
 def valid(case: Case) -> Answer:
@@ -24,7 +27,7 @@ def fresh(case: Case) -> Answer:
     before, release = case.facts.decided, case.release_of
     if before is None:
         return "" if release is None else f"release of {release}"
-    where = f"decided at {before.source}"
+    where = decided_at(before.source)
     if release is not None:
         if before.verdict == "held" and before.source == release:
             return f"release of {release}"
@@ -35,12 +38,22 @@ def fresh(case: Case) -> Answer:
     return Stop(verdict="duplicate", reason="duplicate", evidence=where)
 
 
+def decided_at(source: Source) -> str:
+    """Evidence: which record has decided the id."""
+    return f"decided at {source}"
+
+
 def in_time(case: Case) -> Answer:
     """It has not expired."""
     end = case.expires_at
     if case.now < end:
-        return f"until {end.isoformat()}"
+        return until(end)
     return Stop(verdict="expired", reason="expired", evidence=f"since {end.isoformat()}")
+
+
+def until(end: datetime) -> str:
+    """Evidence: how long there is time."""
+    return f"until {end.isoformat()}"
 
 
 def not_recalled(case: Case) -> Answer:
@@ -77,4 +90,9 @@ def known(case: Case) -> Answer:
     profile = case.facts.profile
     if profile is None:
         return Stop(verdict="suppressed", reason="unknown_user", evidence="no profile")
+    return version(profile)
+
+
+def version(profile: Profile) -> str:
+    """Evidence: which profile was judged by."""
     return f"profile version {profile.version}"

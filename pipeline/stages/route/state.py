@@ -1,56 +1,116 @@
-"""The router's state: one memory per partition number, rebuilt from the decisions topic."""
+"""What the router remembers: what it has decided, up to which record, and what it has sent.
 
-from collections.abc import Callable, Iterable, Sequence
+`notification.window` is the truth, written in the transaction of the decisions. A local store keeps what
+was read from it, with a marker up to where, so that a restart reads only the rest. The store changes only
+after the commit: changing it before lost 7,066 of 112,430 events in a trial.
+"""
+
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Protocol
 
-from pipeline.model.decision import Decision
-from pipeline.model.event import Channel
+from pipeline.model import window
+from pipeline.model.window import SOURCES, WINDOW, WINDOW_MS, Page
 from pipeline.observe import Log
-from pipeline.ports import Clock, Codec, UserKey
-from pipeline.stages.route.facts import Decided
-from pipeline.stages.route.memory import WINDOW, Memory
+from pipeline.ports import Clock
 
-ReadBack = Callable[[Sequence[int], datetime], Iterable[bytes]]
-"""The values of the decisions topic in these partitions, written since then."""
+ReadBack = Callable[[Mapping[int, int | datetime]], Iterable[tuple[int, int, bytes]]]
+"""(partition, offset, value) of the window's records, from an offset or a moment on."""
 
-_NOTHING = Memory()
+_MARKER = struct.Struct(
+    f">q{len(SOURCES)}q"
+)  # the first offset that is not in the store, then the next offsets
+_TIMES = struct.Struct(">q")
 _log = Log(__name__)
+
+
+class Store(Protocol):
+    """Keys and values of each partition number, on disk."""
+
+    def get(self, partition: int, key: bytes) -> bytes | None:
+        """The value, if there is one."""
+        ...
+
+    def write(self, partition: int, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """All of them, or none when the process dies."""
+        ...
+
+    def clear(self, partition: int) -> None:
+        """Forget the partition."""
+        ...
 
 
 class RouterState:
     """What this process knows of the partitions that it owns."""
 
-    def __init__(self, wire: Codec, read_back: ReadBack, clock: Clock) -> None:
-        self._wire = wire
+    def __init__(
+        self, store: Store, read_back: ReadBack, ends: Callable[[], Mapping[int, int]], clock: Clock
+    ) -> None:
+        self._store = store
         self._read_back = read_back
+        self._ends = ends
         self._clock = clock
-        self._memories: dict[int, Memory] = {}
+        self._next: dict[int, list[int]] = {}
 
     def restore(self, partitions: Sequence[int]) -> None:
-        """Forget everything, then read these partitions back.
+        """Own these partitions and no others, and catch up with the window.
 
-        Raises DependencyDown when Kafka or the registry is away, and Unreadable when a decision cannot
-        be read: going on without it could send twice.
+        Raises DependencyDown when Kafka is away, and Unreadable when a page cannot be read: going on
+        without it could send twice.
         """
-        self._memories = {partition: Memory() for partition in partitions}
-        count = 0
-        for value in self._read_back(partitions, self._clock() - WINDOW):
-            self.learn((self._wire.decode(Decision, value),))
-            count += 1
-        _log.info("state.restored", partitions=list(partitions), decisions=count)
+        self._next = {}
+        starts: dict[int, int | datetime] = {}
+        ends = self._ends() if partitions else {}
+        for partition in partitions:
+            marker, self._next[partition] = self._marker(partition)
+            if marker > ends[partition]:  # of another log: the topic was made anew
+                self._store.clear(partition)
+                marker, self._next[partition] = self._marker(partition)
+            starts[partition] = marker or self._clock() - WINDOW
+        pages = 0
+        for partition, offset, value in self._read_back(starts):
+            self._take(partition, window.decode(value), offset + 1)
+            pages += 1
+        _log.info("state.restored", partitions=list(partitions), pages=pages)
 
     def next_offset(self, topic: str, partition: int) -> int:
         """The first offset of the topic's partition that has no decision."""
-        return self._memories[partition].next_offset(topic)
+        return self._next[partition][window.PLACES[topic]]
 
-    def memory(self, partition: int) -> Memory:
-        """What is known of one partition number."""
-        return self._memories[partition]
+    def decided(self, partition: int, id: bytes, now: int) -> bytes | None:
+        """The latest decision about the id within the window, packed; `now` in ms."""
+        found = self._store.get(partition, id)
+        return found if found is not None and window.age(found, now) <= WINDOW_MS else None
 
-    def learn(self, decisions: Iterable[Decision]) -> None:
-        """Take in decisions that are committed."""
-        for decision in decisions:
-            self._memories[decision.source_partition].learn(decision)
+    def sent(self, partition: int, key: bytes) -> list[int]:
+        """When something was sent that counts towards a cap, in ms, oldest first."""
+        found = self._store.get(partition, key)
+        return [] if found is None else [at for (at,) in _TIMES.iter_unpack(found)]
+
+    def learn(self, pages: Mapping[int, Page], offsets: Mapping[int, int]) -> None:
+        """Take in what is committed; `offsets`: where its pages stand in the window's partitions."""
+        for partition, page in pages.items():
+            self._take(partition, page, offsets[partition] + 1)
+
+    def _marker(self, partition: int) -> tuple[int, list[int]]:
+        found = self._store.get(partition, b"")
+        if found is None:
+            return 0, [0] * len(SOURCES)
+        marker, *next = _MARKER.unpack(found)
+        return marker, next
+
+    def _take(self, partition: int, page: Page, marker: int) -> None:
+        next = window.merged(self._next[partition], page.next)
+        rows = [*page.entries.items(), *self._sends(partition, page), (b"", _MARKER.pack(marker, *next))]
+        self._store.write(partition, rows)
+        self._next[partition] = next
+
+    def _sends(self, partition: int, page: Page) -> Iterator[tuple[bytes, bytes]]:
+        """Each counter with its new sends, without those that no cap can ask for any more."""
+        for key, times in page.sends.items():
+            all = sorted([*self.sent(partition, key), *times])
+            yield key, b"".join(_TIMES.pack(at) for at in all if at > all[-1] - WINDOW_MS)
 
 
 class Batch:
@@ -59,25 +119,22 @@ class Batch:
     The batch's own decisions are kept apart, so that an abort leaves the state as it was.
     """
 
-    def __init__(self, state: RouterState) -> None:
+    def __init__(self, state: RouterState, now: int) -> None:
+        self.pages: dict[int, Page] = {}
         self._state = state
-        self._own: dict[int, Memory] = {}
+        self._now = now
 
-    def decided(self, partition: int, id: bytes) -> Decided | None:
-        """The latest decision about the id within the window, if any."""
-        own = self._own.get(partition, _NOTHING)
-        return own.decided(id) or self._state.memory(partition).decided(id)
+    def page(self, partition: int) -> Page:
+        """What the batch adds to a partition number."""
+        page = self.pages.get(partition)
+        if page is None:
+            page = self.pages[partition] = Page()
+        return page
 
-    def sent(
-        self, partition: int, user: UserKey, category: str, channels: Iterable[Channel]
-    ) -> dict[Channel, list[datetime]]:
-        """When the category reached the user, by channel, oldest first."""
-        before, own = self._state.memory(partition), self._own.get(partition, _NOTHING)
-        return {
-            channel: sorted(before.sent(*user, category, channel) + own.sent(*user, category, channel))
-            for channel in channels
-        }
+    def decided(self, partition: int, id: bytes) -> bytes | None:
+        """The latest decision about the id within the window, packed."""
+        return self.page(partition).entries.get(id) or self._state.decided(partition, id, self._now)
 
-    def note(self, decision: Decision) -> None:
-        """Take in what the batch has just decided."""
-        self._own.setdefault(decision.source_partition, Memory()).learn(decision)
+    def sent(self, partition: int, key: bytes) -> list[int]:
+        """When something was sent that counts towards a cap, in ms, oldest first."""
+        return sorted(self._state.sent(partition, key) + self.page(partition).sends.get(key, []))

@@ -1,46 +1,45 @@
 """The router's loop: read a batch, gather facts, decide, write everything in one transaction.
 
     1 read       a batch from the lanes and of released holds, urgent first
-    2 gather     the profiles of all its users, in one query
-    3 decide     `decide.route`, record by record, against memory and what this batch decided so far
-    4 commit     decisions, deliveries, holds, dead letters and offsets, all or none
-    5 learn      only now memory changes
+    2 gather     the profiles that are new or have changed, and the orders to recall
+    3 decide     record by record, against the state and what this batch decided so far
+    4 commit     decisions, deliveries, holds, dead letters, window and offsets, all or none
+    5 learn      only now the state changes
 
 While Postgres or the registry is away the process stays in its group, reads nothing, skips nothing.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from datetime import datetime
 from threading import Event as Flag
 from typing import Protocol
 
 from opentelemetry.trace import Span
 
+from pipeline.model import avro, window
 from pipeline.model.catalogue import Catalogue
-from pipeline.model.dead import Cause, Disposition, dead_letter
-from pipeline.model.errors import DependencyDown, Unreadable
-from pipeline.model.event import LANES, Event, user_key
-from pipeline.model.hold import Hold
-from pipeline.model.profile import Profile
+from pipeline.model.errors import DependencyDown
+from pipeline.model.event import LANES
 from pipeline.model.recall import Recalls
-from pipeline.model.record import Incoming, Outgoing
-from pipeline.model.topics import DECISIONS, HOLDS, RELEASED, deliver, events
+from pipeline.model.record import Incoming, Message, Written
+from pipeline.model.topics import RELEASED, events
 from pipeline.observe import Log, Meter, heartbeat, link, span
-from pipeline.ports import Clock, Codec, UserKey
+from pipeline.ports import Clock, Codec
 from pipeline.stages.route.decide import route
-from pipeline.stages.route.facts import Arrival, Facts, Ruling, Source
-from pipeline.stages.route.memory import identity
+from pipeline.stages.route.express import Express, Kind, kinds
+from pipeline.stages.route.facts import Arrival, Decided, Facts, Source
+from pipeline.stages.route.people import People, Person
+from pipeline.stages.route.records import arrival, counter, remember, to_records
 from pipeline.stages.route.state import Batch, RouterState
 
-GROUP = "everpost.route"
 TOPICS = (*(events(lane) for lane in LANES), RELEASED)
-_URGENCY = {name: order for order, lane in enumerate(LANES) for name in (lane, events(lane))}
+_URGENCY = {topic: order for order, topic in enumerate(TOPICS)}
 _IDLE = 0.5  # seconds that a poll waits for the first record
 _AWAY = 0.5  # seconds between two questions to something that is away
+_LINKS = 100  # deliveries whose traces a batch's span is linked to
 _log = Log(__name__)
-
-Fetch = Callable[[Sequence[UserKey]], Mapping[UserKey, Profile]]
 
 
 class Transactions(Protocol):
@@ -59,8 +58,8 @@ class Transactions(Protocol):
         """Stay in the group without reading."""
         ...
 
-    def commit(self, records: Sequence[Outgoing], offsets: Sequence[tuple[str, int, int]]) -> bool:
-        """Write all and move the offsets, or neither (False)."""
+    def commit(self, written: Written, offsets: Sequence[tuple[str, int, int]]) -> Mapping[int, int] | None:
+        """Write all and move the offsets, or neither (None). Gives where the pages stand, by partition."""
         ...
 
 
@@ -71,12 +70,26 @@ class Router:
     transactions: Transactions
     state: RouterState
     wire: Codec
-    fetch: Fetch
+    people: People
     catalogue: Catalogue
     recalls: Callable[[], Recalls] = Recalls  # the orders in force at this moment
     clock: Clock
     meter: Meter
     batch: int
+    kinds: dict[bytes, Kind] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kinds", kinds(self.catalogue))
+
+
+@dataclass(slots=True)
+class Work:
+    """What a batch comes to."""
+
+    batch: Batch
+    written: Written = field(default_factory=Written)
+    verdicts: dict[str, int] = field(default_factory=dict[str, int])
+    traces: list[str | None] = field(default_factory=list[str | None])
 
 
 def run(router: Router, stop: Flag) -> None:
@@ -95,8 +108,7 @@ def _handle(router: Router, records: Sequence[Incoming], stop: Flag, batch: Span
     epoch, began, told = router.transactions.epoch, time.monotonic(), False
     while True:
         try:
-            pairs = decide_batch(router, records)
-            written = [out for record, ruling in pairs for out in to_records(router.wire, record, ruling)]
+            work = decide_batch(router, records)
             break
         except DependencyDown as away:
             if not told:
@@ -108,112 +120,114 @@ def _handle(router: Router, records: Sequence[Incoming], stop: Flag, batch: Span
                 return  # nothing was committed: the records come again
     if told:
         _log.info("dependency.back")
-    link(batch, (delivery.traceparent for _, ruling in pairs for delivery in ruling.deliveries))
-    if router.transactions.commit(written, next_offsets(records)):
-        router.state.learn(ruling.decision for _, ruling in pairs)
-        _measure(router.meter, pairs, time.monotonic() - began)
+    link(batch, work.traces)
+    pages = router.transactions.commit(work.written, next_offsets(records))
+    if pages is not None:
+        router.state.learn(work.batch.pages, pages)
+        _measure(router.meter, work.verdicts, time.monotonic() - began)
 
 
-def decide_batch(router: Router, records: Sequence[Incoming]) -> list[tuple[Incoming, Ruling]]:
+def decide_batch(router: Router, records: Sequence[Incoming]) -> Work:
     """Decide about every record that has no decision yet, urgent ones first.
 
     Raises DependencyDown when profiles or schema ids can't be had; nothing has changed then.
     """
     fresh = [r for r in records if r.offset >= router.state.next_offset(r.topic, r.partition)]
-    arrivals = [(record, _arrival(router.wire, record)) for record in fresh]
-    arrivals.sort(key=_urgency)  # stable: offsets of a lane stay in order
-    users = {(a.event.tenant, a.event.user_id) for _, a in arrivals if a.event is not None}
-    profiles = router.fetch(sorted(users))
+    people = router.people.meet({record.key for record in fresh if record.key is not None})
     recalls = router.recalls()
     now = router.clock()
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # what is remembered is what is written
-    batch = Batch(router.state)
-    pairs: list[tuple[Incoming, Ruling]] = []
-    for record, arrival in arrivals:
-        facts = _facts(router.catalogue, recalls, arrival, profiles, batch)
-        ruling = route(arrival, facts, now)
-        batch.note(ruling.decision)
-        pairs.append((record, ruling))
-    return pairs
+    work = Work(Batch(router.state, window.ms(now)))
+    express = Express(router.wire, router.catalogue, router.kinds, recalls, now)
+    for record in sorted(fresh, key=lambda record: _URGENCY[record.topic]):  # stable: offsets stay in order
+        person = people.get(record.key or b"")
+        if not _by_express(router, express, work, record, person):
+            _by_the_long_way(router, work, record, person, recalls, now)
+    work.written.pages = {partition: page.encode() for partition, page in work.batch.pages.items()}
+    return work
 
 
-def _arrival(wire: Codec, record: Incoming) -> Arrival:
-    arrival = _read(wire, record)
-    if arrival.event is None or arrival.event.key == record.key:
-        return arrival
-    # Under another key the same user's events meet in another partition, and a duplicate passes.
-    return replace(arrival, event=None, defect="the record's key is not <tenant>/<user_id>")
+def _by_express(
+    router: Router, express: Express, work: Work, record: Incoming, person: Person | None
+) -> bool:
+    """Whether the event was ordinary, and is decided."""
+    if person is None or person.patterns is None or record.topic == RELEASED or record.value is None:
+        return False
+    seen = router.wire.glance(record.value, person.owner)
+    if seen is None:
+        return False
+    key, page = record.key, work.batch.page(record.partition)
+    assert key is not None, "people are found by the key"
+    id = window.identity(key, seen.event_id.encode())
+    ruled = express.rule(record, seen, person, work.batch.decided(record.partition, id))
+    if ruled is None:
+        return False
+    if seen.traceparent is not None and len(work.traces) < _LINKS:
+        work.traces.append(avro.words(seen.traceparent))
+    messages = work.written.messages
+    for form in ruled.pattern.forms:
+        value = form.stencil.fill(ruled.values)
+        message: Message = {"value": value, "key": key, "partition": form.partition}
+        try:
+            messages[form.topic].append(message)
+        except KeyError:
+            messages[form.topic] = [message]
+    verdict = ruled.pattern.verdict
+    work.verdicts[verdict] = work.verdicts.get(verdict, 0) + 1
+    page.decided(record.topic, record.offset)
+    if ruled.remembered is not None:
+        page.entries[id] = ruled.remembered
+    return True
 
 
-def _read(wire: Codec, record: Incoming) -> Arrival:
-    source = Source(topic=record.topic, partition=record.partition, offset=record.offset)
-    raw, release_of = record.value or b"", None
-    try:
-        if record.topic == RELEASED:
-            hold = wire.decode(Hold, raw)
-            release_of = Source(
-                topic=hold.source_topic, partition=hold.source_partition, offset=hold.source_offset
-            )
-            raw = hold.event
-        event = wire.decode(Event, raw)
-    except Unreadable as defect:
-        return Arrival(source=source, event=None, raw=raw, release_of=release_of, defect=str(defect))
-    return Arrival(source=source, event=event, raw=raw, release_of=release_of)
-
-
-def _urgency(pair: tuple[Incoming, Arrival]) -> int:
-    """By the topic's lane, as everywhere; a release, which comes on a topic of all lanes, by its own."""
-    record, arrival = pair
-    if record.topic == RELEASED:
-        return _URGENCY.get(arrival.event.priority, len(LANES)) if arrival.event else len(LANES)
-    return _URGENCY[record.topic]
+def _by_the_long_way(
+    router: Router, work: Work, record: Incoming, person: Person | None, recalls: Recalls, now: datetime
+) -> None:
+    """Through the gates, one by one."""
+    arrived = arrival(router.wire, record)
+    ruling = route(arrived, _facts(router.catalogue, recalls, arrived, record, person, work.batch), now)
+    for written in to_records(router.wire, record, ruling):
+        work.written.add(written)
+    verdict = ruling.decision.verdict
+    work.verdicts[verdict] = work.verdicts.get(verdict, 0) + 1
+    if len(work.traces) < _LINKS:
+        work.traces += (delivery.traceparent for delivery in ruling.deliveries)
+    remember(work.batch.page(record.partition), ruling.decision)
 
 
 def _facts(
     catalogue: Catalogue,
     recalls: Recalls,
-    arrival: Arrival,
-    profiles: Mapping[UserKey, Profile],
+    arrived: Arrival,
+    record: Incoming,
+    person: Person | None,
     batch: Batch,
 ) -> Facts:
-    event, partition = arrival.event, arrival.source.partition
+    event, key, partition = arrived.event, record.key or b"", record.partition
     if event is None:
         return Facts(decided=None, profile=None, catalogue=catalogue)
-    user = (event.tenant, event.user_id)
     kind = catalogue.get(event.type)
-    caps = kind.category.caps if kind else None
+    caps = kind.category.caps if kind else {}
+    found = batch.decided(partition, window.identity(key, event.event_id.encode()))
     return Facts(
-        decided=batch.decided(partition, identity(*user, event.event_id)),
-        profile=profiles.get(user),
+        decided=None if found is None else _decided(partition, found),
+        profile=None if person is None else person.profile,
         catalogue=catalogue,
         recalls=recalls,
-        sent=batch.sent(partition, user, kind.category.name, caps) if kind and caps else {},
+        sent={
+            channel: [
+                window.moment(at) for at in batch.sent(partition, counter(key, kind.category.name, channel))
+            ]
+            for channel in caps
+            if kind is not None
+        },
     )
 
 
-def to_records(wire: Codec, source: Incoming, ruling: Ruling) -> list[Outgoing]:
-    """What a ruling writes: its decision and its hold into the event's partition number, deliveries, a dead letter."""
-    decision, hold = ruling.decision, ruling.hold
-    written = [
-        Outgoing(topic=DECISIONS, key=source.key, value=wire.encode(decision), partition=source.partition)
-    ]
-    if hold is not None:
-        written.append(
-            Outgoing(topic=HOLDS, key=source.key, value=wire.encode(hold), partition=source.partition)
-        )
-    written.extend(
-        Outgoing(
-            topic=deliver(delivery.channel, delivery.lane),
-            key=user_key(delivery.tenant, delivery.user_id),
-            value=wire.encode(delivery),
-        )
-        for delivery in ruling.deliveries
-    )
-    if decision.verdict == "rejected":
-        disposition: Disposition = "unreadable" if decision.reason == "unreadable" else "invalid"
-        cause = Cause(disposition=disposition, message=decision.gates[-1].evidence)
-        written.append(dead_letter(source, cause, group=GROUP, stage="route"))
-    return written
+def _decided(partition: int, packed: bytes) -> Decided:
+    entry = window.unpack(packed)
+    source = Source(topic=entry.topic, partition=partition, offset=entry.offset)
+    return Decided(source=source, verdict=entry.verdict, content=entry.content)
 
 
 def next_offsets(records: Sequence[Incoming]) -> list[tuple[str, int, int]]:
@@ -224,11 +238,8 @@ def next_offsets(records: Sequence[Incoming]) -> list[tuple[str, int, int]]:
     return [(topic, partition, offset) for (topic, partition), offset in ends.items()]
 
 
-def _measure(meter: Meter, pairs: Sequence[tuple[Incoming, Ruling]], seconds: float) -> None:
-    verdicts: dict[str, int] = {}
-    for _, ruling in pairs:
-        verdicts[ruling.decision.verdict] = verdicts.get(ruling.decision.verdict, 0) + 1
+def _measure(meter: Meter, verdicts: Mapping[str, int], seconds: float) -> None:
     for verdict, count in verdicts.items():
         meter.add("everpost.decisions", count, verdict=verdict)
     meter.seconds("messaging.process.duration", seconds, stage="route")
-    _log.info("batch.committed", records=len(pairs), seconds=round(seconds, 3), **verdicts)
+    _log.info("batch.committed", records=sum(verdicts.values()), seconds=round(seconds, 3), **verdicts)

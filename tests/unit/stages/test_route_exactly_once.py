@@ -14,13 +14,13 @@ from pipeline.model.decision import Decision
 from pipeline.model.event import Channel, Event, Lane
 from pipeline.model.hold import Hold
 from pipeline.model.profile import Profile
-from pipeline.model.record import Incoming, Outgoing
+from pipeline.model.record import Incoming, Outgoing, Written
 from pipeline.model.topics import DECISIONS, HOLDS, RELEASED, events
-from pipeline.observe import Meter
 from pipeline.ports import UserKey
-from pipeline.stages.route.state import RouterState
-from pipeline.stages.route.step import Router, run
-from tests.support.make import CATALOGUE, NEWS, NOW, event, profile
+from pipeline.stages.route.step import run
+from tests.support import routing
+from tests.support.make import NEWS, NOW, event, profile
+from tests.support.routing import MemoryStore
 
 WIRE = Wire(LockFile())
 END = NOW + timedelta(days=30)  # nothing expires here
@@ -32,6 +32,7 @@ class _Log:
     def __init__(self) -> None:
         self.topics: dict[str, list[Incoming]] = {}
         self.decisions: list[bytes] = []
+        self.pages: list[bytes] = []
         self.holds: list[Outgoing] = []
         self.offsets: dict[str, int] = {}
 
@@ -68,21 +69,26 @@ class _Transactions:
         """Nothing is ever away here."""
         raise AssertionError(seconds)
 
-    def commit(self, records: Sequence[Outgoing], offsets: Sequence[tuple[str, int, int]]) -> bool:
+    def commit(self, written: Written, offsets: Sequence[tuple[str, int, int]]) -> Mapping[int, int] | None:
         """Commit, abort, or crash before or after the commit."""
         fate = self.fate.pop() if self.fate else "commit"
         if fate == "crash":
             raise ConnectionAbortedError
         if fate == "abort":
             self.position = dict(self.log.offsets)
-            return False
-        assert all(record.partition == 0 for record in records if record.topic in (DECISIONS, HOLDS))
-        self.log.decisions += [r.value or b"" for r in records if r.topic == DECISIONS]
-        self.log.holds += [r for r in records if r.topic == HOLDS]
+            return None
+        for message in written.messages.get(DECISIONS, ()):
+            assert message["partition"] == 0
+            self.log.decisions.append(message["value"])
+        for m in written.messages.get(HOLDS, ()):
+            self.log.holds.append(
+                Outgoing(topic=HOLDS, key=m["key"], value=m["value"], partition=m["partition"])
+            )
+        self.log.pages += written.pages.values()
         self.log.offsets.update({topic: offset for topic, _, offset in offsets})
         if fate == "crash after":
             raise ConnectionAbortedError
-        return True
+        return {partition: len(self.log.pages) - 1 for partition in written.pages}
 
 
 def _fetch(users: Sequence[UserKey]) -> Mapping[UserKey, Profile]:
@@ -97,6 +103,7 @@ class ExactlyOnce(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.log = _Log()
+        self.store = MemoryStore()  # the disk of the process
         self.now = NOW
 
     @rule(
@@ -141,22 +148,23 @@ class ExactlyOnce(RuleBasedStateMachine):
         """A fresh router process works until the end or its crash."""
         stop = Flag()
         transactions = _Transactions(self.log, limit, fate, stop)
-        state = RouterState(WIRE, lambda _partitions, _since: list(self.log.decisions), lambda: self.now)
-        state.restore([0])
-        router = Router(
+        router = routing.router(
+            lambda: self.now,
+            _fetch,
+            WIRE,
             transactions=transactions,
-            state=state,
-            wire=WIRE,
-            fetch=_fetch,
-            catalogue=CATALOGUE,
-            clock=lambda: self.now,
-            meter=Meter(),
+            known=routing.state(lambda: self.now, self.log.pages, self.store),
             batch=limit,
         )
         try:
             run(router, stop)
         except ConnectionAbortedError:
             return
+
+    @rule()
+    def lose_the_disk(self) -> None:
+        """The next process starts elsewhere, with an empty store."""
+        self.store = MemoryStore()
 
     @rule()
     def lose_offsets(self) -> None:

@@ -15,12 +15,11 @@ from pipeline.model.profile import Profile
 from pipeline.model.recall import Recall, Recalls
 from pipeline.model.record import Incoming, Outgoing
 from pipeline.model.topics import DECISIONS, HOLDS, RELEASED, events
-from pipeline.observe import Meter
 from pipeline.ports import UserKey
 from pipeline.stages.route.decide import GATES
-from pipeline.stages.route.state import RouterState
-from pipeline.stages.route.step import Router, decide_batch, to_records
-from tests.support.make import CATALOGUE, NOW, event, profile
+from pipeline.stages.route.step import Router, decide_batch
+from tests.support import routing
+from tests.support.make import NOW, event, profile
 
 WIRE = Wire(LockFile())
 RECALL = Recall(recall_id="r-1", tenant="acme", at=NOW + timedelta(hours=2), type="flight.cancelled")
@@ -67,31 +66,20 @@ class _World:
 
 def router(world: _World) -> Router:
     """A router that knows nothing yet."""
-    state = RouterState(WIRE, lambda _partitions, _since: (), lambda: world.now)
-    state.restore([0])
-    return Router(
-        transactions=None,  # pyright: ignore[reportArgumentType] - only `decide_batch` is asked
-        state=state,
-        wire=WIRE,
-        fetch=world.fetch,
-        catalogue=CATALOGUE,
-        recalls=world.recalls,
-        clock=lambda: world.now,
-        meter=Meter(),
-        batch=10,
-    )
+    return routing.router(lambda: world.now, world.fetch, WIRE, recalls=world.recalls)
 
 
 def run(world: _World, working: Router, batch: Iterable[Incoming]) -> None:
     """Decide about a batch and commit it."""
-    pairs = decide_batch(working, list(batch))
-    for record, ruling in pairs:
-        for written in to_records(WIRE, record, ruling):
-            if written.topic == DECISIONS:
-                world.decisions.append(written.value or b"")
-            if written.topic == HOLDS:
-                world.holds.append(written)
-    working.state.learn(ruling.decision for _, ruling in pairs)
+    work = decide_batch(working, list(batch))
+    for topic, messages in work.written.messages.items():
+        if topic == DECISIONS:
+            world.decisions += [message["value"] for message in messages]
+        if topic == HOLDS:
+            world.holds += [
+                Outgoing(topic=HOLDS, key=m["key"], value=m["value"], partition=0) for m in messages
+            ]
+    working.state.learn(work.batch.pages, dict.fromkeys(work.batch.pages, 0))
 
 
 moves = st.tuples(

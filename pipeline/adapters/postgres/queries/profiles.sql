@@ -93,3 +93,19 @@ update everpost.address a
 set active = false, deactivated_reason = dead.reason, deactivated_at = dead.at
 from unnest($1::uuid[], $2::text[], $3::timestamptz[]) as dead (address_id, reason, at)
 where a.address_id = dead.address_id and a.active and a.registered_at < dead.at
+
+-- name: changes
+-- Whose profile was changed by a transaction that had not committed when snapshot $1 was taken, and the
+-- snapshot to ask with the next time. A null: nobody, only the snapshot.
+select pg_current_snapshot()::text as snapshot, pg_postmaster_start_time() as server_since,
+       coalesce(array_agg(tenant) filter (where tenant is not null), '{}') as tenants,
+       coalesce(array_agg(user_id) filter (where tenant is not null), '{}') as users
+from (
+    select distinct tenant, user_id from everpost.profile_change
+    where xid >= pg_snapshot_xmin($1::text::pg_snapshot)
+        and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
+) changed
+
+-- name: trim_changes
+-- Forget changes that every reader has seen: none goes without a question for an hour and trusts its memory.
+delete from everpost.profile_change where at < now() - interval '1 day'

@@ -1,0 +1,1 @@
+"""RocksDB, for what a process keeps of the log on its own disk."""

@@ -1,0 +1,95 @@
+"""A RocksDB of this process alone: rows by partition number, dropped by themselves when they are too old.
+
+It is a copy of what the log holds and may be lost or removed at any time. A write is in the operating
+system's hands when `write` returns: it outlives `kill -9`, and after a power cut the rows that are left
+are those of an earlier moment, marker and all.
+"""
+
+import shutil
+import struct
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+
+from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+
+from pipeline.model.errors import DependencyDown
+from pipeline.observe import Log
+
+_KEY = struct.Struct(">H")
+_MEMTABLE = 16 * 1024 * 1024  # bytes, of which three are kept: 300,000 rows each
+_CACHE = 64 * 1024 * 1024  # bytes, with the filters: 10 bits a row, 12 MB for ten million
+_KEPT = timedelta(days=8)  # the window and a day; a row that is older is not asked for
+_LOCK = 10.0  # seconds that a predecessor, which may be dying, gets to let go
+_log = Log(__name__)
+
+
+class RocksStore:
+    """The port `Store` of the router. Not thread-safe."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open or create. Raises DependencyDown when another process has it or the disk refuses."""
+        self._directory = directory
+        self._db = _open(directory)
+
+    def get(self, partition: int, key: bytes) -> bytes | None:
+        """The value, if there is one."""
+        return self._db.get(_KEY.pack(partition) + key)
+
+    def write(self, partition: int, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """All rows at once."""
+        prefix = _KEY.pack(partition)
+        batch = WriteBatch(raw_mode=True)
+        put = batch.put
+        for key, value in rows:
+            put(prefix + key, value)
+        self._db.write(batch)
+
+    def clear(self, partition: int) -> None:
+        """Forget the partition."""
+        self._db.delete_range(_KEY.pack(partition), _KEY.pack(partition + 1))
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        self._db.close()
+
+
+def _open(directory: Path) -> Rdict:
+    deadline = time.monotonic() + _LOCK
+    fresh = False
+    while True:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            return Rdict(
+                str(directory),
+                _options(),
+                access_type=AccessType.read_write().with_ttl(int(_KEPT.total_seconds())),
+            )
+        except OSError as error:
+            raise DependencyDown(f"{directory} cannot be made: {error}") from error
+        except Exception as error:  # rocksdict raises nothing narrower
+            locked = "lock" in str(error).lower()
+            if (locked and time.monotonic() > deadline) or (not locked and fresh):
+                raise DependencyDown(f"the store in {directory} does not open: {error}") from error
+            if locked:
+                time.sleep(0.1)
+            else:
+                _log.warning("state.rebuilt", error=str(error))
+                shutil.rmtree(directory, ignore_errors=True)
+                fresh = True
+
+
+def _options() -> Options:
+    tables = BlockBasedOptions()
+    tables.set_bloom_filter(10, block_based=False)  # nine ids in ten are new: most questions end here
+    tables.set_block_cache(Cache(_CACHE))
+    tables.set_cache_index_and_filter_blocks(True)
+    tables.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_block_based_table_factory(tables)
+    options.set_write_buffer_size(_MEMTABLE)
+    options.set_max_write_buffer_number(3)
+    options.set_keep_log_file_num(2)
+    return options

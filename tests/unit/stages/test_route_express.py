@@ -1,0 +1,159 @@
+"""The short way writes what the long way would have written, byte for byte."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import time, timedelta
+from typing import Any
+from unittest.mock import patch
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.adapters.wire.codec import Wire
+from pipeline.adapters.wire.ids import LockFile
+from pipeline.model.event import CHANNELS, Event
+from pipeline.model.profile import Profile
+from pipeline.model.recall import Recall, Recalls
+from pipeline.model.record import Incoming, Written
+from pipeline.model.topics import DECISIONS, events
+from pipeline.ports import UserKey
+from pipeline.stages.route import step
+from pipeline.stages.route.step import Router, decide_batch
+from tests.support.make import NOW, event, profile
+from tests.support.routing import router, state
+
+WIRE = Wire(LockFile())
+RECALLS = Recalls([Recall(recall_id="r-1", tenant="acme", at=NOW, collapse_key="k")])
+words = st.text(st.characters(codec="utf-8"), max_size=20)
+moments = st.sampled_from([-30, -7, -2, 0, 1]).map(lambda hours: NOW + timedelta(hours=hours))
+event_values: st.SearchStrategy[Event] = st.builds(
+    event,
+    event_id=st.sampled_from(["a", "b", "c", "ü%b", "x" * 128, "x" * 129, "", "two\nlines"]),
+    user_id=st.sampled_from(["u-1", "u-2", "nobody", "ünï"]),
+    type=st.sampled_from(["flight.cancelled", "news.brief", "seat.free", "account.code", "no.such"]),
+    priority=st.sampled_from(["urgent", "normal", "bulk"]),
+    created_at=moments,
+    expires_at=st.none() | moments,
+    deliver_at=st.none() | moments,
+    channels=st.none() | st.lists(st.sampled_from(CHANNELS), max_size=2).map(tuple),
+    collapse_key=st.none() | st.sampled_from(["k", "k-2"]),
+    locale=st.sampled_from([None, None, "de-AT", "fr"]),
+    traceparent=st.sampled_from([None, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"]),
+    data=st.just({"flight": "UA 1018"})
+    | st.fixed_dictionaries({"flight": words}, optional={"minutes": st.integers(0, 9), "other": words}),
+)
+profiles: st.SearchStrategy[Profile] = st.builds(
+    profile,
+    channels=st.lists(st.sampled_from(CHANNELS), max_size=4),
+    version=st.integers(1, 2**40),
+    locale=st.sampled_from(["en", "de"]),
+    enabled=st.sampled_from([True, True, True, False]),
+    quiet_from=st.none() | st.just(time(11)),
+    quiet_until=st.just(time(13)),
+    timezone=st.sampled_from(["UTC", "Asia/Tokyo", "Mars/Olympus"]),
+    preferences=st.dictionaries(
+        st.tuples(st.sampled_from(["flights", "news", ""]), st.sampled_from(["sms", "apns"])), st.booleans()
+    ),
+    tenant_defaults=st.dictionaries(st.just(("flights", "")), st.booleans()),
+).map(lambda p: p if p.quiet_from else replace(p, quiet_until=None))
+
+
+def answers(people: Mapping[str, Profile]) -> Any:
+    """A fetch that knows these."""
+
+    def fetch(users: Sequence[UserKey]) -> Mapping[UserKey, Profile]:
+        known = {user: people[user[1]] for user in users if user[1] in people}
+        return {user: replace(one, user_id=user[1]) for user, one in known.items()}
+
+    return fetch
+
+
+def decided(working: Router, batches: Sequence[Sequence[Incoming]]) -> list[tuple[Written, Any]]:
+    """What each batch comes to, committed."""
+    done: list[tuple[Written, Any]] = []
+    for number, batch in enumerate(batches):
+        work = decide_batch(working, batch)
+        working.state.learn(work.batch.pages, dict.fromkeys(work.batch.pages, number))
+        done.append((work.written, work.verdicts))
+    return done
+
+
+def records(
+    batches: Sequence[Sequence[Event | bytes]], topic: str = events("normal")
+) -> list[list[Incoming]]:
+    """The records in which the events come."""
+    made: list[list[Incoming]] = []
+    offset = 0
+    for batch in batches:
+        made.append([])
+        for what in batch:
+            key, value = (what.key, WIRE.encode(what)) if isinstance(what, Event) else (b"acme/u-1", what)
+            made[-1].append(Incoming(topic=topic, partition=0, offset=offset, key=key, value=value, at=NOW))
+            offset += 1
+    return made
+
+
+@given(
+    batches=st.lists(st.lists(event_values, max_size=8), min_size=1, max_size=4),
+    people=st.fixed_dictionaries({"u-1": profiles, "u-2": profiles, "ünï": profiles}),
+    recalls=st.sampled_from([Recalls(), RECALLS]),
+    damage=st.none() | st.tuples(st.integers(0, 200), st.integers(0, 255)),
+)
+@settings(max_examples=400, deadline=None)
+def test_both_ways_write_the_same_bytes(
+    batches: list[list[Event]],
+    people: Mapping[str, Profile],
+    recalls: Recalls,
+    damage: tuple[int, int] | None,
+) -> None:
+    """Whatever events, people and orders there are, also where a byte of the first event is damaged."""
+    arrived = records(batches)
+    if damage is not None and arrived[0]:
+        at, byte = damage
+        value = bytearray(arrived[0][0].value or b"")
+        value[at % len(value)] = byte
+        arrived[0][0] = replace(arrived[0][0], value=bytes(value))
+    both: list[Any] = []
+    for short in (True, False):
+        working = router(
+            lambda: NOW, answers(people), WIRE, recalls=lambda: recalls, known=state(lambda: NOW)
+        )
+        if short:
+            both.append(decided(working, arrived))
+        else:
+            with patch.object(step, "_by_express", lambda *_arguments: False):
+                both.append(decided(working, arrived))
+    assert both[0] == both[1]
+
+
+def test_ordinary_events_take_the_short_way() -> None:
+    """Of events and repeats of ten people of one shape, one event and one repeat go through the gates."""
+    people = {f"u-{n}": profile() for n in range(10)}
+    batch = [event(event_id=f"e-{n}-{m}", user_id=f"u-{n}") for n in range(10) for m in range(5)]
+    working = router(lambda: NOW, answers(people), WIRE)
+    with patch.object(step, "_by_the_long_way", None):
+        ((done, verdicts),) = decided(working, records([[*batch, *batch]]))
+    assert verdicts == {"deliver": 50, "duplicate": 50}
+    assert len(done.messages[DECISIONS]) == 100
+
+
+def test_an_address_that_looks_like_a_mark_is_not_mistaken_for_one() -> None:
+    """Whoever knows the marks and hides them in a profile gets their own words back."""
+    mark = "mark-6f1a3c52-7d0e-4c0e-9d0a-event"
+    hostile = profile(timezone=mark, locale=mark, quiet_from=time(1), quiet_until=time(2))
+    batches = [[event(event_id="a"), event(event_id="b", locale=mark)]]
+    short = decided(router(lambda: NOW, answers({"u-1": hostile}), WIRE), records(batches))
+    with patch.object(step, "_by_express", lambda *_arguments: False):
+        long = decided(router(lambda: NOW, answers({"u-1": hostile}), WIRE), records(batches))
+    assert short == long
+
+
+def test_quiet_hours_that_begin_are_seen() -> None:
+    """A pattern made by day does not pass at night."""
+    sleeper = profile(quiet_from=time(13), quiet_until=time(14))
+    clock = [NOW]
+    working = router(lambda: clock[0], answers({"u-1": sleeper}), WIRE)
+    first, second = records([[event(event_id="a")], [event(event_id="b")]])
+    assert decided(working, [first])[0][1] == {"deliver": 1}
+    clock[0] = NOW + timedelta(hours=1)
+    assert decided(working, [second])[0][1] == {"held": 1}
