@@ -53,8 +53,6 @@ SETTINGS = {
     "share.coordinator.state.topic.num.partitions": "4",
     # The first member of a group need not wait 3 s for others.
     "group.initial.rebalance.delay.ms": "0",
-    # A router that hangs holds back what lies behind its open transaction: for its timeout and up to this, else 10 s.
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
     # After kill -9 the unflushed segments are read again: 18 s with 2.2 GB in segments of 1 GB.
     "log.segment.bytes": str(64 * 1024 * 1024),
     # A lone KRaft node waits after kill -9 until its own stale registration ends: 13.3 s at the default 9000.
