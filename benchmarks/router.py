@@ -39,7 +39,7 @@ from pipeline.wiring import clock
 
 TOPIC = events("normal")
 TARGET = 3.0
-_CATALOGUE = Path(__file__).parent / "catalogue"
+CATALOGUE = Path(__file__).parent / "catalogue"
 _WIRE = Wire(LockFile())
 _LOAD = 5_000  # profiles a transaction
 
@@ -80,7 +80,7 @@ def product(running: stack.Stack, routers: int, count: int) -> Figures:
     environment = os.environ | {
         "EVERPOST_BOOTSTRAP_SERVERS": running.bootstrap_servers,
         "EVERPOST_POSTGRES_DSN": running.postgres_dsn,
-        "EVERPOST_CATALOGUE": str(_CATALOGUE),
+        "EVERPOSTCATALOGUE": str(CATALOGUE),
         "EVERPOST_HOME": str(running.home),
         "EVERPOST_BATCH": "5000",
         "EVERPOST_LOG_LEVEL": "warning",
