@@ -189,7 +189,7 @@ class Twilio:
     ) -> None:
         self.capacity = capacity
         self._poster = poster
-        self._url = url
+        self.url = url
         self._headers = {
             "Authorization": authorization,
             "Content-Type": "application/x-www-form-urlencoded",
@@ -204,7 +204,7 @@ class Twilio:
         if not isinstance(form, bytes):
             return form
         try:
-            answer = await self._poster.post(self._url, form, self._headers)
+            answer = await self._poster.post(self.url, form, self._headers)
         except NoAnswer as error:
             if error.fate == "untrusted":
                 reason = "the server's certificate is not trusted; check host and ca_file"
@@ -225,18 +225,16 @@ def create(options: Mapping[str, str]) -> Twilio:
     origin = Origin(
         sender=_sender(given.text("sender")), status_callback=_callback(given.text("status_callback", ""))
     )
-    host, port = given.text("host", "api.twilio.com"), given.number("port", 443)
+    url = _url(given.text("host", "api.twilio.com"), given.number("port", 443), account)
     ca_file = given.file("ca_file")
     # Twilio answers 429 beyond 100 requests at once, unless the account has more.
     timeout, connections = given.seconds("timeout", 10.0), given.number("connections", 50)
     given.done()
-    if not _ACCOUNT.fullmatch(account):
-        raise BadOptions("twilio: option 'account_sid' is no account; set it to AC and 32 hexadecimal digits")
     return Twilio(
         poster=Poster(
             tls=ssl.create_default_context(cafile=ca_file), timeout=timeout, connections=connections
         ),
-        url=_url(host, port, account),
+        url=url,
         authorization="Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode(),
         origin=origin,
         capacity=connections,
@@ -245,6 +243,8 @@ def create(options: Mapping[str, str]) -> Twilio:
 
 
 def _url(host: str, port: int, account: str) -> URL:
+    if not _ACCOUNT.fullmatch(account):
+        raise BadOptions("twilio: option 'account_sid' is no account; set it to AC and 32 hexadecimal digits")
     try:
         return URL.build(
             scheme="https", host=host, port=port, path=f"/2010-04-01/Accounts/{account}/Messages.json"

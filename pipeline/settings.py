@@ -7,10 +7,11 @@ keeps the name that the field knows). An unknown EVERPOST_ variable is an error,
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import platformdirs
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from pipeline.model.errors import ConfigurationError
 
@@ -23,6 +24,16 @@ def default_home() -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/everpost")
     return Path(platformdirs.user_data_dir("everpost"))
+
+
+_USUAL_PROVIDERS = {"apns": "apns", "fcm": "fcm", "webpush": "webpush", "sms": "vonage", "email": "smtp"}
+
+
+def _beside_the_usual(named: dict[str, str]) -> dict[str, str]:
+    """The channels that are not named keep their provider. Raises ValueError for what is no channel."""
+    if unknown := sorted(named.keys() - _USUAL_PROVIDERS.keys()):
+        raise ValueError(f"{', '.join(unknown)}: no channel; known: {', '.join(_USUAL_PROVIDERS)}")
+    return _USUAL_PROVIDERS | named
 
 
 class Settings(BaseSettings):
@@ -61,9 +72,9 @@ class Settings(BaseSettings):
     retry_scale: float = Field(
         default=1.0, gt=0, description="multiplies every delay of the retry ladder; below 1 in demos only"
     )
-    providers: dict[str, str] = Field(
-        default={"apns": "apns", "fcm": "fcm", "webpush": "webpush", "sms": "vonage", "email": "smtp"},
-        description="which connector serves a channel, as JSON",
+    providers: Annotated[dict[str, str], AfterValidator(_beside_the_usual)] = Field(
+        default=_USUAL_PROVIDERS,
+        description='which connector serves a channel, as JSON: {"sms": "twilio"} changes that channel alone',
     )
     heartbeat: Path | None = Field(
         default=None,
@@ -86,6 +97,8 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
             raise ConfigurationError(f"{name} is no setting of everpost; known: {', '.join(sorted(known))}")
     try:
         return Settings()
+    except SettingsError as error:  # what should be JSON is none
+        raise ConfigurationError(f"{error}; it must be JSON") from error
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigurationError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from error

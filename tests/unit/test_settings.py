@@ -1,0 +1,28 @@
+"""Settings: one variable exchanges the provider of one channel."""
+
+import pytest
+
+from pipeline.model.errors import ConfigurationError
+from pipeline.settings import connector_options, load
+
+
+def test_one_variable_exchanges_one_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SMS by Twilio instead of Vonage is a word; the other channels keep theirs."""
+    usual = dict(load().providers)
+    monkeypatch.setenv("EVERPOST_PROVIDERS", '{"sms": "twilio"}')
+    assert load().providers == usual | {"sms": "twilio"}
+    assert usual["sms"] == "vonage"
+
+
+@pytest.mark.parametrize("text", ["twilio", '["twilio"]', '{"sim": "twilio"}', '{"sms": 1}', '{"sms": {}}'])
+def test_providers_that_are_none_are_named(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """A mistake stops the start, with the setting's name."""
+    monkeypatch.setenv("EVERPOST_PROVIDERS", text)
+    with pytest.raises(ConfigurationError, match="providers"):
+        load()
+
+
+def test_a_connector_gets_its_own_options() -> None:
+    """Prefix removed, lower case."""
+    environment = {"EVERPOST_CONNECTOR_TWILIO_AUTH_TOKEN": "t", "EVERPOST_CONNECTOR_VONAGE_API_KEY": "k"}
+    assert connector_options("twilio", environment) == {"auth_token": "t"}
