@@ -110,7 +110,7 @@ class BadOptions(Exception):
 class Connector(Protocol):
     """A way to one provider."""
 
-    name: str  # apns, fcm, webpush, vonage, twilio, smtp: goes into outcomes and metrics
+    name: str  # apns, fcm, webpush, vonage, twilio, smtp, webhook: goes into outcomes and metrics
     capacity: int  # sends worked on at once; more would wait inside, against their own timeout
 
     async def send(self, message: Message) -> Outcome:

@@ -13,7 +13,7 @@ from pathlib import Path
 class Received:
     """One request, as a provider understood it."""
 
-    provider: str  # apns, fcm, webpush, vonage, smtp
+    provider: str  # apns, fcm, webpush, vonage, twilio, smtp, webhook
     delivery_id: str  # empty when the request carried none
     address: str
     at: datetime  # aware, UTC

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from connectors.sandbox import apns, control, fcm, smtp, twilio, vonage, webpush
+from connectors.sandbox import apns, control, fcm, smtp, twilio, vonage, webhook, webpush
 from connectors.sandbox.certs import Certs
 from connectors.sandbox.desk import Desk, Running, wall_clock
 from connectors.sandbox.faults import Fault, Script
@@ -31,6 +31,7 @@ PROVIDERS: Mapping[str, Start] = {
     "vonage": vonage.start,
     "twilio": twilio.start,
     "smtp": smtp.start,
+    "webhook": webhook.start,
 }
 
 

@@ -1,9 +1,14 @@
-"""The rigs of Web Push, Vonage, Twilio and SMTP."""
+"""The rigs of Web Push, Vonage, Twilio, SMTP and webhooks."""
 
-from connectors import smtp, twilio, vonage, webpush
+from collections.abc import Mapping
+
+from yarl import URL
+
+from connectors import smtp, twilio, vonage, webhook, webpush
 from connectors.sandbox import smtp as relay
 from connectors.sandbox import twilio as messages_api
 from connectors.sandbox import vonage as sms_api
+from connectors.sandbox import webhook as receiver
 from connectors.sandbox import webpush as push_service
 from connectors.sandbox.desk import Running
 from connectors.sandbox.faults import Fault
@@ -16,6 +21,14 @@ def _subscription(running: Running, number: int) -> str:
 
 def _number(_running: Running, number: int) -> str:
     return f"+4477009{number:05}"
+
+
+def _to_endpoints(options: Mapping[str, str]) -> webhook.Webhook:
+    """As the local receiver's options say, but with the address as the endpoint."""
+    rest = dict(options)
+    if url := rest.pop("url", ""):
+        rest["hosts"] = URL(url).authority
+    return webhook.create(rest)
 
 
 WEBPUSH = Rig(name="webpush", start=push_service.start, create=webpush.create, address=_subscription)
@@ -31,4 +44,10 @@ SMTP = Rig(
     retry_after=None,  # SMTP has no place for it
     garbage=Fault(kind="status", body="<html>bad gateway</html>"),
 )
-RIGS: tuple[Rig, ...] = (WEBPUSH, VONAGE, TWILIO, SMTP)
+WEBHOOK = Rig(  # users' endpoints; a gateway of one's own is in test_webhook_receiver.py
+    name="webhook",
+    start=receiver.start,
+    create=_to_endpoints,
+    address=lambda running, number: f"https://127.0.0.1:{running.port}/hook/{number}",
+)
+RIGS: tuple[Rig, ...] = (WEBPUSH, VONAGE, TWILIO, SMTP, WEBHOOK)
