@@ -13,7 +13,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
@@ -22,9 +21,8 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from pipeline import settings, wiring
 from pipeline.adapters.kafka import transact
-from pipeline.adapters.postgres.profiles import PostgresProfiles
-from pipeline.model.profile import Profile
-from pipeline.ports import UserKey
+from pipeline.adapters.postgres.recalls import Fresh
+from pipeline.model.recall import Recalls
 from tests.faults.schedule import STEPS
 
 _FLUSH = 5.0  # seconds
@@ -139,11 +137,11 @@ class _Producer(Producer):
         _orders.reached("committed")
 
 
-class _Profiles(PostgresProfiles):
-    """The profiles, watched."""
+class _Recalls(Fresh):
+    """The orders in force, watched: the last of the facts that the router gathers for a batch."""
 
-    async def fetch(self, users: Sequence[UserKey]) -> Mapping[UserKey, Profile]:
-        found = await super().fetch(users)
+    async def refresh(self) -> Recalls:
+        found = await super().refresh()
         _orders.reached("gathered")
         return found
 
@@ -155,7 +153,7 @@ def main() -> int:
     with (
         mock.patch.object(transact, "Consumer", _Consumer),
         mock.patch.object(transact, "Producer", _Producer),
-        mock.patch.object(wiring, "PostgresProfiles", _Profiles),
+        mock.patch.object(wiring, "Fresh", _Recalls),
     ):
         return wiring.run_stage("route", settings.load())
 

@@ -30,7 +30,7 @@ Kind = Literal[
 Step = Literal[
     "restored",  # the state is read back, the partitions are not taken yet
     "read",  # records are read
-    "gathered",  # the profiles are here
+    "gathered",  # profiles and recalls are here
     "decided",  # before the transaction begins
     "begun",  # the transaction has begun, nothing is produced
     "produced",  # every record lies on the broker, uncommitted
