@@ -153,13 +153,13 @@ def _overrun(bench: Bench, fault: Fault) -> Result:
     routers.up(fault.router, _HASTY)
     bench.watch.serving(time.monotonic(), _PATIENCE)
     taken_over = fault.step == "gathered"
-    stall = SESSION + 1 + (SESSION if taken_over else fault.fraction * (OVERRUN - SESSION - 1))
+    stall = 2 * SESSION + 4 if taken_over else SESSION + 1 + fault.fraction * (OVERRUN - SESSION - 1)
     router = routers.get(fault.router)
     router.order("stall", fault.step, fault.batch, stall)
     until(router.stalled, 20, 0.01)
     began = time.monotonic()
     if taken_over:
-        until(lambda: bench.stand.members() == 1, 2 * SESSION + 1, _LOOK)
+        until(lambda: bench.stand.members() == 1, 2 * SESSION + 4, _LOOK)
     result = bench.served(fault, began)
     time.sleep(max(0.0, began + stall + 1 - time.monotonic()))
     routers.down(fault.router)
