@@ -10,16 +10,15 @@ from connectors.sandbox import twilio as messages_api
 from connectors.sandbox import vonage as sms_api
 from connectors.sandbox import webhook as receiver
 from connectors.sandbox import webpush as push_service
-from connectors.sandbox.desk import Running
 from connectors.sandbox.faults import Fault
-from tests.contract.rigs import Rig
+from tests.contract.rigs import Located, Rig
 
 
-def _subscription(running: Running, number: int) -> str:
+def _subscription(running: Located, number: int) -> str:
     return push_service.subscription(f"device-{number}", f"https://127.0.0.1:{running.port}")
 
 
-def _number(_running: Running, number: int) -> str:
+def _number(_running: Located, number: int) -> str:
     return f"+4477009{number:05}"
 
 
@@ -32,7 +31,14 @@ def _to_endpoints(options: Mapping[str, str]) -> webhook.Webhook:
 
 
 WEBPUSH = Rig(name="webpush", start=push_service.start, create=webpush.create, address=_subscription)
-VONAGE = Rig(name="vonage", start=sms_api.start, create=vonage.create, address=_number)
+VONAGE = Rig(
+    name="vonage",
+    start=sms_api.start,
+    create=vonage.create,
+    address=_number,
+    single={"threads": "1"},
+    wide={"threads": "60"},
+)
 TWILIO = Rig(name="twilio", start=messages_api.start, create=twilio.create, address=_number)
 SMTP = Rig(
     name="smtp",

@@ -50,15 +50,6 @@ def kinds(outcomes: list[Outcome]) -> Counter[str]:
     return Counter(type(outcome).__name__ for outcome in outcomes)
 
 
-async def test_three_thousand_dead_tokens_on_one_connection(running: Bench) -> None:
-    """Refusals carry bodies: unacknowledged, their window would stall the connection after 2,427."""
-    running.fault(Fault(kind="dead"))
-    for first in range(0, 3000, 100):
-        outcomes = await send_all(running, 100, first)
-        assert kinds(outcomes) == {"InvalidAddress": 100}
-    assert (running.requests, server(running).connections) == (3000, 1)
-
-
 @pytest.mark.parametrize("in_flight", [1, 90])
 async def test_a_goaway_loses_and_repeats_nothing(running: Bench, in_flight: int) -> None:
     """A server that leaves answers what it has read; the rest goes to another connection, once."""
