@@ -15,6 +15,7 @@ from pipeline.stages.route import gates
 from pipeline.stages.route.stencil import Stencil
 
 _MANY = 50_000  # people that are remembered: 3 KB each
+_SHAPES = 5_000  # shapes of people that are remembered, each with its patterns
 
 
 class Profiles(Protocol):
@@ -101,6 +102,8 @@ class People:
         owner = avro.text(user_id) + avro.text(tenant)
         if profile is None or not plain_id(user_id) or any(a.suppressed for a in profile.addresses):
             return Person(profile=profile, owner=owner)
+        if len(self._shapes) >= _SHAPES:
+            self._shapes.clear()
         return Person(
             profile=profile,
             owner=owner,

@@ -6,6 +6,7 @@ from datetime import time, timedelta
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,8 @@ from pipeline.model.recall import Recall, Recalls
 from pipeline.model.record import Incoming, Written
 from pipeline.model.topics import DECISIONS, events
 from pipeline.ports import UserKey
-from pipeline.stages.route import step
+from pipeline.stages.route import express, step
+from pipeline.stages.route import people as people_module
 from pipeline.stages.route.step import Router, decide_batch
 from tests.support.make import NOW, event, profile
 from tests.support.routing import router, state
@@ -157,3 +159,18 @@ def test_quiet_hours_that_begin_are_seen() -> None:
     assert decided(working, [first])[0][1] == {"deliver": 1}
     clock[0] = NOW + timedelta(hours=1)
     assert decided(working, [second])[0][1] == {"held": 1}
+
+
+def test_what_is_remembered_of_people_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More people, shapes and languages than are kept change no decision."""
+    for name in ("_MANY", "_SHAPES"):
+        monkeypatch.setattr(people_module, name, 2)
+    monkeypatch.setattr(express, "_PATTERNS", 2)
+    people = {f"u-{n}": profile(locale=f"l-{n}") for n in range(6)}
+    batches = [
+        [event(event_id=f"e-{n}-{m}", user_id=f"u-{n}", locale=f"l-{m}") for n in range(6) for m in range(4)]
+        for _ in range(2)
+    ]
+    working = router(lambda: NOW, answers(people), WIRE)
+    done = decided(working, records(batches))
+    assert [verdicts for _, verdicts in done] == [{"deliver": 24}, {"duplicate": 24}]
