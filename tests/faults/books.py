@@ -54,8 +54,9 @@ class Books:
 
     @cached_property
     def undecided(self) -> frozenset[Position]:
-        """Published records without a decision."""
-        return frozenset(self._by_position) - {one.position for one in self.decided}
+        """Published records without a decision, or with one about another event only."""
+        about = {(one.position, one.event_id) for one in self.decided}
+        return frozenset(one.position for one in self.published if (one.position, one.event_id) not in about)
 
     @cached_property
     def unsettled(self) -> frozenset[str]:

@@ -94,7 +94,10 @@ class Load:
             {
                 "bootstrap.servers": self._servers,
                 "partitioner": "murmur2_random",
+                # One request at a time: of several to a partition that is being made, the first was refused, the
+                # second taken, and the first, sent again, acknowledged as known though it lay nowhere.
                 "enable.idempotence": True,
+                "max.in.flight.requests.per.connection": 1,
                 "message.timeout.ms": 300_000,  # what is handed over outlives every fault of the run
                 "linger.ms": 5,
                 "log_level": 0,  # it tells of every try while the broker is away
@@ -127,10 +130,11 @@ class Load:
         wanted = frozenset[str](channels(made.user))
 
         def acknowledged(error: KafkaError | None, message: Message) -> None:
-            if error is not None:
-                self._failures.append(error.str())
+            topic, partition, offset = message.topic(), message.partition(), message.offset()
+            if error is not None or topic is None or partition is None or offset is None:
+                self._failures.append("acknowledged without a place" if error is None else error.str())
                 return
-            position = (message.topic() or "", message.partition() or 0, message.offset() or 0)
+            position = (topic, partition, offset)
             self.book.append(Published(event_id=made.event_id, channels=wanted, position=position, at=at))
 
         producer.produce(events(lane), _WIRE.encode(event), event.key, on_delivery=acknowledged)

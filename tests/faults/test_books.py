@@ -51,6 +51,11 @@ def without_decision(books: Books) -> Books:
     return replace(books, decided=books.decided[:2])
 
 
+def with_another_event(books: Books) -> Books:
+    """Where `b` was acknowledged lies the repeat of `a` now: the log has lost it."""
+    return replace(books, decided=[books.decided[0], decided("a", 1, duplicate=True), books.decided[2]])
+
+
 def without_first(books: Books) -> Books:
     """Both records of `a` are taken for duplicates: nobody ever hears of it."""
     wrong = [replace(one, duplicate=True, deliveries=()) for one in books.decided]
@@ -99,6 +104,7 @@ def with_unwanted_channel(books: Books) -> Books:
     ("planted", "counted", "at"),
     [
         (without_decision, (1, 0, 0, 0), ([2.0], [])),
+        (with_another_event, (2, 0, 0, 0), ([1.0, 1.0], [])),  # the record and the id
         (without_first, (3, 0, 0, 0), ([0.0, 0.0, 0.0], [])),  # the id and both its deliveries
         (without_delivery, (1, 0, 0, 0), ([0.0], [])),
         (with_two_decisions, (0, 2, 0, 0), ([], [1.0, 1.0])),  # the record, and the id's first decision
