@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import asyncpg
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 
-from pipeline.adapters.kafka.transact import OVERRUN
 from pipeline.model.event import LANES
 from pipeline.model.topics import RELEASED, events
 from tests.faults.schedule import ROUTERS, Fault, Kind
@@ -112,10 +111,10 @@ def _replaced(bench: Bench, fault: Fault) -> Result:
 
 
 def _zombie(bench: Bench, fault: Fault) -> Result:
-    """Stopped past its session, up to past its transaction's timeout; it sleeps on while the others take over."""
+    """Stopped past its session, up to 3 s: it sleeps on while the others take over."""
     zombie, began = _stop(bench, fault)
     result = bench.served(fault, began) if fault.step != "offsets" else None
-    asleep = SESSION + 1 + fault.fraction * (OVERRUN - SESSION)
+    asleep = SESSION + 1 + 2 * fault.fraction
     time.sleep(max(0.0, began + asleep - time.monotonic()))
     zombie.signal(signal.SIGCONT)
     again = bench.served(fault, time.monotonic())
@@ -153,7 +152,7 @@ def _overrun(bench: Bench, fault: Fault) -> Result:
     routers.up(fault.router, _HASTY)
     bench.watch.serving(time.monotonic(), _PATIENCE)
     taken_over = fault.step == "gathered"
-    stall = 2 * SESSION + 4 if taken_over else SESSION + 1 + fault.fraction * (OVERRUN - SESSION - 1)
+    stall = 2 * SESSION + 4 if taken_over else SESSION + 1 + fault.fraction
     router = routers.get(fault.router)
     router.order("stall", fault.step, fault.batch, stall)
     until(router.stalled, 20, 0.01)
