@@ -98,7 +98,7 @@ def main(*, decisions: int = 1_000_000, turns: int = 3, json: bool = False) -> i
         remember(running.bootstrap_servers, decisions)
         cold, warm, memory = [], [], []
         for number in range(turns):
-            subprocess.run(["rm", "-rf", str(running.home / "window")], check=True)
+            subprocess.run(["rm", "-rf", str(running.home / "router")], check=True)
             seconds, rss = started(running, 2 * number)
             again, later = started(running, 2 * number + 1)
             print(f"cold {seconds:.2f} s at {rss:.0f} MB, warm {again:.2f} s at {later:.0f} MB")

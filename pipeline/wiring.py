@@ -156,7 +156,7 @@ def _ends(servers: str) -> Mapping[int, int]:
 def _store(settings: Settings) -> Generator[RocksStore]:
     """The router's copy of the window, apart for every log and process."""
     log = topic_id(settings.bootstrap_servers, WINDOW)
-    store = RocksStore(settings.home / "window" / settings.instance / log)
+    store = RocksStore(settings.home / "router" / settings.instance / log)
     try:
         yield store
     finally:

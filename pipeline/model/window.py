@@ -79,6 +79,12 @@ def unpack(value: bytes) -> Entry:
 _NO_CONTENT = bytes(8)
 
 
+def stale(value: bytes, now: int) -> bool:
+    """Whether a packed entry, or a counter (its last 8 bytes are its latest send), is of no use any more."""
+    at = value[10:18] if len(value) == _VALUE.size else value[-8:]
+    return now - int.from_bytes(at) > WINDOW_MS
+
+
 def age(value: bytes, now: int) -> int:
     """Milliseconds since a packed entry was decided."""
     return now - int.from_bytes(value[10:18])

@@ -35,6 +35,11 @@ class MemoryStore:
         """Forget the partition."""
         self.rows = {place: value for place, value in self.rows.items() if place[0] != partition}
 
+    def sweep(self, stale: Callable[[bytes, bytes], bool]) -> bool:
+        """Remove the stale ones of all rows."""
+        self.rows = {place: value for place, value in self.rows.items() if not stale(place[1], value)}
+        return True
+
 
 class Asked:
     """Profiles as a function gives them, asked anew for every batch."""

@@ -7,7 +7,7 @@ after the commit: changing it before lost 7,066 of 112,430 events in a trial.
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from pipeline.model import window
@@ -22,6 +22,7 @@ _MARKER = struct.Struct(
     f">q{len(SOURCES)}q"
 )  # the first offset that is not in the store, then the next offsets
 _TIMES = struct.Struct(">q")
+_SWEEP = timedelta(hours=12)
 _log = Log(__name__)
 
 
@@ -40,6 +41,10 @@ class Store(Protocol):
         """Forget the partition."""
         ...
 
+    def sweep(self, stale: Callable[[bytes, bytes], bool]) -> bool:
+        """Remove the stale ones of the next rows; True when all rows have been looked at."""
+        ...
+
 
 class RouterState:
     """What this process knows of the partitions that it owns."""
@@ -52,6 +57,7 @@ class RouterState:
         self._ends = ends
         self._clock = clock
         self._next: dict[int, list[int]] = {}
+        self._sweep_at = clock() + _SWEEP
 
     def restore(self, partitions: Sequence[int]) -> None:
         """Own these partitions and no others, and catch up with the window.
@@ -92,6 +98,15 @@ class RouterState:
         """Take in what is committed; `offsets`: where its pages stand in the window's partitions."""
         for partition, page in pages.items():
             self._take(partition, page, offsets[partition] + 1)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Twice a day all rows are looked at, a slice after each batch."""
+        now = self._clock()
+        if now >= self._sweep_at:
+            at = window.ms(now)
+            if self._store.sweep(lambda key, value: key != b"" and window.stale(value, at)):
+                self._sweep_at = now + _SWEEP
 
     def _marker(self, partition: int) -> tuple[int, list[int]]:
         found = self._store.get(partition, b"")

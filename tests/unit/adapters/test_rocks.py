@@ -18,6 +18,7 @@ keys = st.sampled_from([b"", b"a", b"b" * 16, b"\xff" * 16])
 moves = st.one_of(
     st.tuples(st.just("write"), st.integers(0, 2), st.lists(st.tuples(keys, st.binary(max_size=8)))),
     st.tuples(st.just("clear"), st.integers(0, 2), st.just(())),
+    st.tuples(st.just("sweep"), st.just(0), st.just(())),
     st.tuples(st.just("open"), st.just(0), st.just(())),
 )
 
@@ -37,6 +38,9 @@ def test_it_is_a_table_that_outlives_its_process(
         elif move == "clear":
             store.clear(partition)
             model.clear(partition)
+        elif move == "sweep":
+            assert store.sweep(short)
+            model.sweep(short)
         else:
             store.close()
             store = RocksStore(directory)
@@ -44,6 +48,40 @@ def test_it_is_a_table_that_outlives_its_process(
         for key in (b"", b"a", b"b" * 16, b"\xff" * 16):
             assert store.get(partition, key) == model.get(partition, key)
     store.close()
+
+
+def short(key: bytes, value: bytes) -> bool:
+    """What the test calls stale."""
+    return key != b"" and len(value) < 4
+
+
+def test_a_sweep_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slice by slice all rows are looked at, once a pass."""
+    monkeypatch.setattr(rocks, "_SLICE", 10)
+    store = RocksStore(tmp_path)
+    store.write(1, [(b"%02d" % n, b"old" if n % 2 else b"young") for n in range(35)])
+    seen: list[bytes] = []
+
+    def stale(key: bytes, value: bytes) -> bool:
+        seen.append(key)
+        return value == b"old"
+
+    assert [store.sweep(stale) for _ in range(4)] == [False, False, False, True]
+    assert seen == [b"%02d" % n for n in range(35)]
+    assert [store.get(1, b"%02d" % n) for n in range(4)] == [b"young", None, b"young", None]
+    store.close()
+
+
+def test_rows_written_after_a_clear_stay(tmp_path: Path) -> None:
+    """Cleared and opened again and again until its files are merged: what is written then is there."""
+    for _ in range(6):
+        store = RocksStore(tmp_path)
+        store.clear(0)
+        store.write(0, [(b"a", b"1")])
+        store.close()
+        store = RocksStore(tmp_path)
+        assert store.get(0, b"a") == b"1"
+        store.close()
 
 
 def _write_and_die(directory: Path) -> None:

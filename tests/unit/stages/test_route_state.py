@@ -86,6 +86,17 @@ def test_what_left_the_window_is_forgotten() -> None:
     ]
 
 
+def test_the_store_is_swept_of_what_left_the_window() -> None:
+    """Half a day later the next batch removes old ids and counters, and keeps young ones and the marker."""
+    store, clock = MemoryStore(), [NOW]
+    known = state(lambda: clock[0], store=store)
+    capped = decision(deliveries=PLANNED, category="news", counters={"news/apns": 1}, decided_at=NOW)
+    known.learn({0: page(capped)}, {0: 0})
+    clock[0] = NOW + WINDOW + timedelta(seconds=1)
+    known.learn({0: page(decision(event_id="e-2", decided_at=clock[0]))}, {0: 1})
+    assert set(store.rows) == {(0, b""), (0, window.identity(KEY, b"e-2"))}
+
+
 def test_only_sends_with_a_counter_are_counted_once_a_channel() -> None:
     """Two phones are one disturbance; a channel without a cap costs no memory."""
     twice = (*PLANNED, Planned(delivery_id="d-2", channel="apns", address_id="a-2"))
