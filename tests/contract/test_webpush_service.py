@@ -124,6 +124,21 @@ async def test_a_service_outside_the_list_is_never_dialled(certs: Certs) -> None
         assert ready.requests == 0
 
 
+async def test_a_service_that_leads_into_a_private_network_is_permanent(
+    certs: Certs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A public service's name whose address is one of ours: found out when it is dialled, and no request."""
+    monkeypatch.setattr(webpush, "PUSH_SERVICES", ("localhost",))
+    push = webpush.create({"vapid_key": str(certs.vapid_key), "subject": "mailto:ops@example.com"})
+    address = subscription("device", "https://localhost")
+    outcome = await push.send(
+        Message(delivery_id=delivery_id(0), event_id="e", address=address, content=Content(text="x"))
+    )
+    await push.aclose()
+    assert isinstance(outcome, Permanent)
+    assert outcome.code == "private-address"
+
+
 async def test_a_wrong_key_stops_the_channel_and_drops_nobody(certs: Certs, tmp_path: Path) -> None:
     """The service refuses the key for everybody: five times later, then a channel fault."""
     async with sandbox(certs) as ready:
