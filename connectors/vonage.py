@@ -27,6 +27,7 @@ from typing import Any, cast
 from urllib.parse import urlencode
 
 import requests
+from requests.adapters import HTTPAdapter
 from urllib3 import Timeout
 from urllib3.exceptions import HTTPError
 from vonage_http_client import Auth, HttpClient, HttpClientOptions
@@ -211,7 +212,7 @@ class _Client(HttpClient):
         """One POST; `deadline` as of time.monotonic. Raises OSError or urllib3's HTTPError."""
         started = time.monotonic()
         if started - self._used > _IDLE:
-            self._session.close()  # drops the connection; the next request makes a new one
+            self.close()  # the next request makes a new connection
         headers = {
             "User-Agent": self.user_agent,
             "Accept": "application/json",
@@ -233,7 +234,11 @@ class _Client(HttpClient):
             )
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, now: a session only drops its pools, and an error's traceback may keep them."""
+        for adapter in self._session.adapters.values():
+            pools = cast("HTTPAdapter", adapter).poolmanager.pools
+            for key in pools.keys():  # noqa: SIM118 - it cannot be iterated over
+                pools[key].close()
         self._session.close()
 
 
