@@ -30,7 +30,7 @@ from tests.contract.rigs_b import RIGS as MORE_RIGS
 _WARM = 500  # sends before the first measurement
 _IN_FLIGHT = 50
 # Bytes of live Python objects a message. h2 remembers 65,536 closed streams, about 110 bytes each, by which
-# it tells a late answer from a broken server; every other connector keeps less than one.
+# it tells a late answer from a broken server; the others keep less than ten.
 _MOST_OBJECTS = 256.0
 _MOST_MEMORY = 1024.0  # bytes of resident memory a message ...
 _NOISE = 8 * 2**20  # ... beside what the allocator takes and gives, in bytes
