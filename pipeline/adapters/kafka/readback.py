@@ -80,11 +80,10 @@ def _to_the_end(consumer: Consumer, ends: dict[int, int]) -> Iterator[tuple[int,
         if first is None:
             raise DependencyDown(f"Kafka gave neither a record nor an end within {_TIMEOUT} s")
         for message in (first, *consumer.consume(10_000, 0)):  # a timeout here would be waited out
-            error = message.error()
+            partition, offset, error = message.partition() or 0, message.offset() or 0, message.error()
             if error is None:
-                yield message.partition() or 0, message.offset() or 0, message.value() or b""
-            elif error.code() == KafkaError._PARTITION_EOF:  # told again when it moves
-                if (message.offset() or 0) >= ends.get(message.partition() or 0, 0):
-                    ends.pop(message.partition() or 0, None)
-            else:
+                yield partition, offset, message.value() or b""
+            elif error.code() != KafkaError._PARTITION_EOF:
                 raise DependencyDown(f"reading {message.topic()} back: {error.str()}")
+            elif offset >= ends.get(partition, 0):  # told again when it moves
+                ends.pop(partition, None)
