@@ -55,8 +55,15 @@ _PASSING = frozenset(
         KafkaError.NOT_LEADER_FOR_PARTITION,
     }
 )
-TRANSACTION = 8.0  # seconds for one transaction call; p99 is 0.12 s, and a broker is back within 5 s
-OVERRUN = TRANSACTION + 4.0  # seconds for a whole transaction, after which the watchdog ends the process
+TRANSACTION = 3.0  # seconds for one transaction call; p99 is 0.12 s
+# Seconds for a whole transaction, after which the watchdog ends the process. After a broker's restart the first
+# one hangs for as long as it may: at 12 s a commit came 16 to 19 s after the return, at 4 s within 5.
+OVERRUN = TRANSACTION + 1.0
+# Seconds after which the broker aborts. Not less than its own restart takes: one that aborts while it is still
+# fenced finds no leader, skips the markers as of deleted partitions, and the transaction hangs for ever.
+HELD = 12.0
+SETTLED = HELD + 13.0  # seconds until it has: it looks every 10 s
+START = 12.0  # seconds for a broker that starts to load its coordinators
 
 
 class Fenced(DependencyDown):
@@ -66,8 +73,10 @@ class Fenced(DependencyDown):
 def _consumer_config(servers: str, group: str, instance: str) -> dict[str, str | int | bool]:
     return {
         "bootstrap.servers": servers,
+        "reconnect.backoff.max.ms": 500,  # 10 s by default: a broker was back for 15 s before a commit
         "group.id": group,
         "group.instance.id": instance,  # kill -9 to the first commit: 0.2-0.9 s, against 5 s without
+        "heartbeat.interval.ms": 500,  # how a rebalance is heard of: 3 s by default, each time
         "session.timeout.ms": 10_000,  # how long a dead host keeps its partitions
         "partition.assignment.strategy": "range",
         "enable.auto.commit": False,
@@ -85,8 +94,9 @@ def _consumer_config(servers: str, group: str, instance: str) -> dict[str, str |
 def _producer_config(servers: str, transactional_id: str) -> dict[str, str | int | bool]:
     return {
         "bootstrap.servers": servers,
+        "reconnect.backoff.max.ms": 500,  # 10 s by default: a broker was back for 15 s before a commit
         "transactional.id": transactional_id,  # fixed: a restart fences and aborts at once
-        "transaction.timeout.ms": int(OVERRUN * 1000),  # what a dead process holds back ends then
+        "transaction.timeout.ms": int(HELD * 1000),  # what a dead process holds back ends then
         "partitioner": "murmur2_random",  # aiokafka's and Java's; librdkafka's own would part a user's records
         "compression.type": "lz4",
         "linger.ms": 5,
@@ -113,10 +123,8 @@ class Transactor:
 
     def start(self) -> None:
         """Fence the predecessor, then join the group. Raises DependencyDown when Kafka is away."""
-        with _guarded("init_transactions", 2 * OVERRUN):
-            self._producer.init_transactions(
-                OVERRUN
-            )  # longer: a broker that starts loads its coordinators first
+        with _guarded("init_transactions", 2 * START):
+            self._producer.init_transactions(START)
         self._consumer.subscribe(
             self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
@@ -238,9 +246,12 @@ class Transactor:
         self._epoch += 1
         # Asking for committed offsets waits until no transaction of a predecessor is pending on the
         # group (KIP-447); what is restored after it holds all that was decided below them.
-        self._consumer.committed(partitions, TRANSACTION)
-        self._state.restore(sorted({partition.partition for partition in partitions}))
-        self._consumer.assign(self._starts(partitions))
+        try:
+            self._consumer.committed(partitions, SETTLED)
+            self._state.restore(sorted({partition.partition for partition in partitions}))
+            self._consumer.assign(self._starts(partitions))
+        except KafkaException as failure:  # `poll` would raise what is in it, which is no KafkaException
+            raise DependencyDown(f"taking partitions over: {failure.args[0].str()}") from failure
         _log.info("partitions.assigned", partitions=sorted({p.partition for p in partitions}))
 
     def _revoked(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
