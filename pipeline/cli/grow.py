@@ -2,19 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import timedelta
 
 from pipeline.adapters.kafka.grow import Remembered, counts, grow, remembered, require_rest
 from pipeline.cli.show import answer, say
 from pipeline.model.errors import ConfigurationError
-from pipeline.model.event import LANES
-from pipeline.model.topics import DECISIONS, RELEASED, events, table
+from pipeline.model.topics import DECISIONS, table
+from pipeline.model.window import WINDOW
 from pipeline.settings import Settings
+from pipeline.stages.route.records import GROUP
+from pipeline.stages.route.step import TOPICS
 from pipeline.wiring import clock
-
-_GROUP = "everpost.route"
-_INPUTS = (*map(events, LANES), RELEASED)
-_WINDOW = timedelta(days=7)  # how long a router remembers
 
 
 def grow_topics(current: Settings, partitions: int, *, forget: bool, json: bool) -> int:
@@ -31,8 +28,8 @@ def grow_topics(current: Settings, partitions: int, *, forget: bool, json: bool)
     if all(there[name] == partitions for name in names):
         say("all topics have as many already; nothing was changed")
         return 0
-    require_rest(servers, _GROUP, _INPUTS)
-    found = remembered(servers, DECISIONS, partitions, clock() - _WINDOW)
+    require_rest(servers, GROUP, TOPICS)
+    found = remembered(servers, DECISIONS, partitions, clock() - WINDOW)
     refused = found.moving > 0 and not forget
     grown = () if refused else grow(servers, names, partitions)
     if json:
@@ -58,12 +55,12 @@ def _refusal(found: Remembered, now: int, partitions: int) -> Iterator[str]:
     yield (
         f"[bold red]refused[/]: with {partitions} partitions the events of {found.users:,} users would go to another "
         f"one, and the router there knows nothing of {found.moving:,} of the {found.decisions:,} decisions of the "
-        f"last {_WINDOW.days} days. Of those users an event that is published again would be sent again, and caps would "
+        f"last {WINDOW.days} days. Of those users an event that is published again would be sent again, and caps would "
         "count from 0. Nothing was changed. What to do instead:"
     )
     yield f"- more routers: up to {now} processes of everpost run route share the {now} partitions that there are"
     yield (
-        f"- wait: if nothing is published until {found.latest + _WINDOW:%Y-%m-%d %H:%M} UTC, all of it has left the "
+        f"- wait: if nothing is published until {found.latest + WINDOW:%Y-%m-%d %H:%M} UTC, all of it has left the "
         "window, and the same command grows"
     )
     yield (

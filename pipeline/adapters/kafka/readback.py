@@ -22,7 +22,7 @@ def read_back(
 
     To the very end, past every transaction that stands open: what others have committed lies behind it,
     and the end that a reader of committed records is told is its beginning. Ending there, a router forgot
-    what its predecessor had decided, and decided 52 events twice (Kafka Streams had it too: KAFKA-10167).
+    what its predecessor had decided, and decided 52 events twice.
 
     `starts`: by partition, an offset, or the moment since when. Raises DependencyDown when Kafka does not
     answer.

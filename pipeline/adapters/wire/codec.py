@@ -5,7 +5,6 @@ same either way. fastavro is used directly: Confluent's deserialiser takes four 
 """
 
 import io
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from operator import attrgetter
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 
 from fastavro import schemaless_reader, schemaless_writer
 
+from pipeline.adapters.wire.frame import DAMAGE, HEAD, MAGIC
 from pipeline.adapters.wire.glance import Glancer
 from pipeline.model.decision import ChannelVerdict, Decision, Gate, Planned
 from pipeline.model.delivery import Delivery
@@ -24,11 +24,6 @@ from pipeline.model.outcome import Outcome
 from pipeline.ports import Glance, R, Record
 
 Schema = Mapping[str, Any]  # an Avro record schema as fastavro parses it
-
-MAGIC = 0
-_HEAD = struct.Struct(">BI")
-# What fastavro raises on damaged bytes, found by feeding it some: never a bug of the caller.
-_DAMAGE = (EOFError, IndexError, ValueError, KeyError, TypeError, OverflowError, MemoryError, StopIteration)
 
 
 class SchemaIds(Protocol):
@@ -110,19 +105,19 @@ class Wire:
         Raises Unreadable for a wrong magic byte, an unknown or another record's schema id, and damaged
         or left-over bytes; DependencyDown when the registry must be asked and does not answer.
         """
-        if value is None or len(value) < _HEAD.size:
+        if value is None or len(value) < HEAD.size:
             raise Unreadable("shorter than the 5 bytes that every record begins with")
-        magic, id = _HEAD.unpack_from(value)
+        magic, id = HEAD.unpack_from(value)
         if magic != MAGIC:
             raise Unreadable(f"magic byte is {magic:#04x}, not 0x00: not in the Confluent wire format")
         _, own_id, own = self._writer(cls)
         writer = own if id == own_id else self._foreign(id, own)
         buffer = io.BytesIO(value)
-        buffer.seek(_HEAD.size)
+        buffer.seek(HEAD.size)
         try:
             values = schemaless_reader(buffer, writer, None if writer is own else own)  # pyright: ignore[reportArgumentType]
             record = _in[cls](values)  # pyright: ignore[reportArgumentType]
-        except _DAMAGE as damage:
+        except DAMAGE as damage:
             raise Unreadable(f"damaged {cls.__name__}: {type(damage).__name__}") from damage
         if buffer.tell() != len(value):
             raise Unreadable(f"{len(value) - buffer.tell()} bytes are left over after the {cls.__name__}")
@@ -153,5 +148,5 @@ class Wire:
         found = self._current.get(cls)
         if found is None:
             id = self._ids.write_id(cls.__name__.lower())
-            found = self._current[cls] = (_HEAD.pack(MAGIC, id), id, self._ids.schema(id))
+            found = self._current[cls] = (HEAD.pack(MAGIC, id), id, self._ids.schema(id))
         return found

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from fastavro import parse_schema, schemaless_reader
 
+from pipeline.adapters.wire.frame import DAMAGE, HEAD
 from pipeline.model import avro
 from pipeline.model.event import Value
 from pipeline.ports import Glance
@@ -20,7 +21,7 @@ _FIELDS = (
     *("channels", "collapse_key", "locale", "traceparent", "data"),
 )
 _NULL, _SOME = 0, 2
-_BODY = 5  # bytes of the Confluent header
+_BODY = HEAD.size
 
 
 class Glancer:
@@ -40,16 +41,7 @@ class Glancer:
         """
         try:
             return self._look(value, owner)
-        except (
-            IndexError,
-            ValueError,
-            EOFError,
-            KeyError,
-            TypeError,
-            OverflowError,
-            MemoryError,
-            StopIteration,
-        ):
+        except DAMAGE:
             return None  # damage: its name is found by the one who decodes it in full
 
     def _look(self, value: bytes, owner: bytes) -> Glance | None:

@@ -4,6 +4,7 @@ Only what is usual: whatever is longer, optional in another way, or damaged give
 (`sketch`) says what it is. A test holds the two against each other.
 """
 
+from pipeline.adapters.wire.frame import HEAD
 from pipeline.model.event import CHANNELS, LANES
 from pipeline.model.replay import Sketch
 
@@ -12,7 +13,6 @@ LAYOUT = (
     "address_id", "address", "locale", "template_version", "attempt", "first_attempt_at", "not_before",
     "expires_at", "collapse_key", "required", "profile_version", "decided_at", "traceparent", "event",
 )  # fmt: skip
-_HEAD = 5  # bytes before the datum
 
 
 def scan(value: bytes) -> Sketch | None:
@@ -24,7 +24,7 @@ def scan(value: bytes) -> Sketch | None:
 
 
 def _scan(value: bytes) -> Sketch | None:
-    at, texts = _texts(value, _HEAD, 8)
+    at, texts = _texts(value, HEAD.size, 8)
     if value[at]:
         return None  # a provider is named
     at, more = _texts(value, at + 1, 3)

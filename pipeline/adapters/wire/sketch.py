@@ -5,23 +5,21 @@ is read; so a replay passes the bytes on as they came, but for that one number, 
 """
 
 import io
-import struct
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
 from fastavro import parse_schema, schemaless_reader
 
-from pipeline.adapters.wire.codec import MAGIC, Schema, SchemaIds, Wire
+from pipeline.adapters.wire.codec import Schema, SchemaIds, Wire
+from pipeline.adapters.wire.frame import DAMAGE, HEAD, MAGIC
 from pipeline.adapters.wire.scan import LAYOUT, scan
+from pipeline.model import avro
 from pipeline.model.dead import Letter
 from pipeline.model.errors import Unreadable
 from pipeline.model.event import CHANNELS, LANES, Event
 from pipeline.model.replay import Kind, Sketch
 
-_HEAD = struct.Struct(">BI")
-# What fastavro raises on damaged bytes, as in `codec`.
-_DAMAGE = (EOFError, IndexError, ValueError, KeyError, TypeError, OverflowError, MemoryError, StopIteration)
 _KINDS: Mapping[str, Kind] = {"deliver": "delivery", "retry": "delivery", "events": "event"}
 
 
@@ -58,29 +56,29 @@ class Sketcher:
     @staticmethod
     def renumbered(value: bytes, sketch: Sketch, attempt: int) -> bytes:
         """The bytes of a delivery with another number of attempt. Raises Unreadable for bytes that Avro does not write."""
-        old, new = _int(sketch.attempt), _int(attempt)
+        old, new = avro.long(sketch.attempt), avro.long(attempt)
         end = sketch.cut + len(old)
         if value[sketch.cut : end] != old:
             raise Unreadable("the number of the attempt is not in Avro's shortest form")
         return value[: sketch.cut] + new + value[end:]
 
     def _delivery(self, value: bytes) -> Sketch:
-        if len(value) < _HEAD.size or value[0] != MAGIC:
+        if len(value) < HEAD.size or value[0] != MAGIC:
             raise Unreadable("not in the Confluent wire format")
-        _, id = _HEAD.unpack_from(value)
+        _, id = HEAD.unpack_from(value)
         return (scan(value) if id == self._scanned else None) or self.by_schema(value)
 
     def by_schema(self, value: bytes) -> Sketch:
         """What the bytes of a delivery say, by the schema that wrote them. Raises Unreadable."""
-        _, id = _HEAD.unpack_from(value)
+        _, id = HEAD.unpack_from(value)
         halves = self._halves.get(id) or self._cut(id)
         buffer = io.BytesIO(value)
-        buffer.seek(_HEAD.size)
+        buffer.seek(HEAD.size)
         try:
             before: Any = schemaless_reader(buffer, halves.before, None)  # pyright: ignore[reportArgumentType]
             cut = buffer.tell()
             rest: Any = schemaless_reader(buffer, halves.rest, None)  # pyright: ignore[reportArgumentType]
-        except _DAMAGE as damage:
+        except DAMAGE as damage:
             raise Unreadable(f"damaged Delivery: {type(damage).__name__}") from damage
         if buffer.tell() != len(value):
             raise Unreadable(f"{len(value) - buffer.tell()} bytes are left over after the Delivery")
@@ -139,14 +137,3 @@ def _plain(field: Mapping[str, Any]) -> dict[str, Any]:
 
 def _number(type: Any) -> Any:
     return type["type"] if isinstance(type, dict) and "logicalType" in type else type
-
-
-@cache
-def _int(value: int) -> bytes:
-    """An Avro int: zig-zag, then 7 bits a byte, the lowest first."""
-    rest, found = value << 1 ^ value >> 63, bytearray()
-    while rest > 127:
-        found.append(rest & 127 | 128)
-        rest >>= 7
-    found.append(rest)
-    return bytes(found)

@@ -4,7 +4,7 @@ Most events differ from an earlier one in nothing that a gate looks at: they hav
 another time, another person of the same shape. For those the earlier ruling stands, and only its blanks
 are filled: 10 µs in place of 150. A pattern is made by the long way itself: `route` decides about a
 probe, an event whose variable parts are marks, and the bytes of its ruling are cut at the marks. What
-changes from event to event and is looked at by a gate is asked here for each one (see `ordinary`); what
+changes from event to event and is looked at by a gate is asked here for each one (see `_ordinary`); what
 is not ordinary goes the long way. A property test holds both ways to the same bytes.
 """
 
