@@ -80,7 +80,7 @@ def product(running: stack.Stack, routers: int, count: int) -> Figures:
     environment = os.environ | {
         "EVERPOST_BOOTSTRAP_SERVERS": running.bootstrap_servers,
         "EVERPOST_POSTGRES_DSN": running.postgres_dsn,
-        "EVERPOSTCATALOGUE": str(CATALOGUE),
+        "EVERPOST_CATALOGUE": str(CATALOGUE),
         "EVERPOST_HOME": str(running.home),
         "EVERPOST_BATCH": "5000",
         "EVERPOST_LOG_LEVEL": "warning",
