@@ -53,6 +53,10 @@ class Codec(Protocol):
         """The record in the bytes. Raises Unreadable (no such record) or DependencyDown."""
         ...
 
+    def head(self, cls: type[Record]) -> bytes:
+        """What the bytes of such a record begin with: magic byte and schema id. Raises DependencyDown."""
+        ...
+
     def glance(self, value: bytes, owner: bytes) -> Glance | None:
         """What stands in an ordinary event whose user_id and tenant, as Avro encodes them, are `owner`.
 

@@ -24,11 +24,11 @@ _TYPES: Mapping[Kind, tuple[type, ...]] = {
 }
 _EXACT: Mapping[Kind, tuple[type, ...]] = {**_TYPES, "string": ()}  # without bool, which is an int in Python
 _TENANT = re.compile(r"[a-z0-9_-]{1,64}")
-_MAX_ID = 128  # characters
+MAX_ID = 128  # characters
 _UNSPEAKABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")  # no provider takes them
 SKEW = timedelta(days=1)  # more than any clock or mistaken time zone is off
 _LONGEST_HOLD = timedelta(days=366)  # what is further off is a mistake, and its expiry may be past year 9999
-_MAX_TEXT = 2_000  # characters of one string variable: an SMS has 1,530, a push 4,096 bytes in all
+MAX_TEXT = 2_000  # characters of one string variable: an SMS has 1,530, a push 4,096 bytes in all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ def plainly_valid(data: Mapping[str, Value], kind: EventType) -> bool:
         if variable is None:
             return False
         if type(value) is str:
-            if variable.kind != "string" or len(value) > _MAX_TEXT or not value.isprintable():
+            if variable.kind != "string" or len(value) > MAX_TEXT or not value.isprintable():
                 return False
         elif type(value) not in _EXACT[variable.kind]:
             return False
@@ -117,7 +117,7 @@ def plainly_valid(data: Mapping[str, Value], kind: EventType) -> bool:
 
 def plain_id(value: str) -> bool:
     """Whether an event's or a user's id may be as it is."""
-    return 1 <= len(value) <= _MAX_ID and value.isprintable()
+    return 1 <= len(value) <= MAX_ID and value.isprintable()
 
 
 def _identity(event: Event) -> list[Problem]:
@@ -135,7 +135,7 @@ def _identity(event: Event) -> list[Problem]:
             found.append(
                 Problem(
                     field=name,
-                    message=f"must be 1 to {_MAX_ID} printable characters, has {len(value)}",
+                    message=f"must be 1 to {MAX_ID} printable characters, has {len(value)}",
                     fix="shorten it, or hash it",
                 )
             )
@@ -248,12 +248,12 @@ def _variable(name: str, value: Value, variable: Variable) -> list[Problem]:
                 fix="send text: of the control characters only tab and line ends, and no half of a surrogate pair",
             )
         ]
-    if isinstance(value, str) and len(value) > _MAX_TEXT:
+    if isinstance(value, str) and len(value) > MAX_TEXT:
         return [
             Problem(
                 field=f"data.{name}",
                 message=f"has {len(value)} characters",
-                fix=f"at most {_MAX_TEXT}; send a link to the rest",
+                fix=f"at most {MAX_TEXT}; send a link to the rest",
             )
         ]
     if isinstance(value, int) and not -(2**63) <= value < 2**63:

@@ -1,13 +1,13 @@
 """The event: what services publish."""
 
 import hashlib
-import json
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, get_args
 
-import orjson
+from pipeline.model import avro
 
 Lane = Literal["urgent", "normal", "bulk"]
 Channel = Literal["apns", "fcm", "webpush", "sms", "email"]
@@ -57,13 +57,41 @@ def content(
     locale: str | None,
     data: Mapping[str, Value],
 ) -> bytes:
-    """`Event.content` of the values that it takes in."""
-    values = (type, channels, collapse_key, locale, data)
+    """`Event.content` of the values that it takes in: of their Avro encoding, the variables sorted by name."""
     try:
-        seen = orjson.dumps(values, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # beyond 64 bits or no Unicode: no record holds it, but whoever asks gets an answer
-        seen = json.dumps(values, sort_keys=True).encode()
+        named = b"\0" if channels is None else b"\2" + b"".join(map(avro.text, channels)) + b"\0"
+        seen = b"".join(
+            (
+                avro.text(type),
+                named,
+                *(b"\0" if text is None else avro.some(avro.text(text)) for text in (collapse_key, locale)),
+                avro.long(len(data)),
+                *(part for name in sorted(data) for part in (avro.text(name), _encoded(data[name]))),
+            )
+        )
+    except (
+        TypeError,
+        ValueError,
+        OverflowError,
+    ):  # no Unicode: no record holds it, but whoever asks gets an answer
+        seen = repr((type, channels, collapse_key, locale, sorted(data.items()))).encode("utf-8", "replace")
     return hashlib.blake2b(seen, digest_size=8).digest()
+
+
+def _encoded(value: Value) -> bytes:
+    """A variable as the schema's union ["null", "boolean", "long", "double", "string"]."""
+    if value is None:
+        return b"\0"
+    if isinstance(value, bool):
+        return b"\2\1" if value else b"\2\0"
+    if isinstance(value, int):
+        return b"\4" + avro.long(value)
+    if isinstance(value, float):
+        return b"\6" + _DOUBLE.pack(value)
+    return b"\x08" + avro.text(value)
+
+
+_DOUBLE = struct.Struct("<d")
 
 
 def user_key(tenant: str, user_id: str) -> bytes:

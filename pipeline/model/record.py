@@ -1,5 +1,6 @@
 """A record of a topic as a step sees it, whichever client carries it."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypedDict
@@ -19,6 +20,33 @@ class Incoming:
     headers: Headers = ()
     at: datetime  # when it was written, as the broker tells it; UTC
     assignment: int = 0  # under which assignment of its partition it was read; grows with each
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """Records that were read, column by column: most of them nobody looks at as a whole."""
+
+    topics: Sequence[str]
+    partitions: Sequence[int]
+    offsets: Sequence[int]
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    whole: Callable[[int], Incoming]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @classmethod
+    def of(cls, records: Sequence[Incoming]) -> "Records":
+        """The same as columns."""
+        return cls(
+            topics=[record.topic for record in records],
+            partitions=[record.partition for record in records],
+            offsets=[record.offset for record in records],
+            keys=[record.key for record in records],
+            values=[record.value for record in records],
+            whole=records.__getitem__,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

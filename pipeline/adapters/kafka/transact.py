@@ -25,7 +25,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from pipeline.adapters.kafka.deadline import watchdog
 from pipeline.model.errors import ConfigurationError, DependencyDown
-from pipeline.model.record import Incoming, Written
+from pipeline.model.record import Incoming, Records, Written
 from pipeline.model.topics import WINDOW
 from pipeline.observe import Log
 
@@ -134,19 +134,19 @@ class Transactor:
         """Grows with every assignment and revocation: what was read before is void."""
         return self._epoch
 
-    def poll(self, limit: int, timeout: float) -> list[Incoming]:
+    def poll(self, limit: int, timeout: float) -> Records:
         """Up to `limit` records, waiting at most `timeout` seconds for the first.
 
         `consume(limit, timeout)` would wait the whole timeout unless `limit` records are there.
         """
         first = self._consumer.poll(timeout)
         if first is None:
-            return []
+            return _NOTHING
         epoch = self._epoch
         batch = [first, *self._consumer.consume(limit - 1, 0)] if limit > 1 else [first]
         if epoch != self._epoch:
-            return []  # a rebalance came between: the new assignment begins at the committed offsets
-        return [_incoming(message) for message in batch if _readable(message)]
+            return _NOTHING  # a rebalance came between: the new assignment begins at the committed offsets
+        return _records([message for message in batch if _readable(message)])
 
     def wait(self, seconds: float) -> None:
         """Stay in the group without reading, while something else is away."""
@@ -279,6 +279,21 @@ def _readable(message: Message) -> bool:
         raise Fenced(f"the consumer can't go on: {error.str()}")
     _log.warning("dependency.down", error=error.str())
     return False
+
+
+def _records(messages: list[Any]) -> Records:
+    # Typed as Any: the client's types allow None where a message that was read has none.
+    return Records(
+        topics=[message.topic() for message in messages],
+        partitions=[message.partition() for message in messages],
+        offsets=[message.offset() for message in messages],
+        keys=[message.key() for message in messages],
+        values=[message.value() for message in messages],
+        whole=lambda at: _incoming(messages[at]),
+    )
+
+
+_NOTHING = Records.of([])
 
 
 def _incoming(message: Message) -> Incoming:

@@ -123,6 +123,10 @@ class Wire:
             raise Unreadable(f"{len(value) - buffer.tell()} bytes are left over after the {cls.__name__}")
         return record
 
+    def head(self, cls: type[Record]) -> bytes:
+        """What the bytes of such a record begin with: magic byte and schema id. Raises DependencyDown."""
+        return self._writer(cls)[0]
+
     def glance(self, value: bytes, owner: bytes) -> Glance | None:
         """What stands in an ordinary event of `owner`; None for everything else. Raises DependencyDown."""
         if self._glance is None:

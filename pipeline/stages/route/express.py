@@ -1,167 +1,159 @@
 """The short way through the gates, for events that are ordinary.
 
 Most events differ from an earlier one in nothing that a gate looks at: they have another id, other words,
-another time, another person of the same shape. For those the earlier ruling stands, and only its blanks
-are filled: 10 µs in place of 150. A pattern is made by the long way itself: `route` decides about a
-probe, an event whose variable parts are marks, and the bytes of its ruling are cut at the marks. What
-changes from event to event and is looked at by a gate is asked here for each one (see `_ordinary`); what
-is not ordinary goes the long way. A property test holds both ways to the same bytes.
+another time, another person of the same shape. For those the earlier ruling stands (see `patterns.py`), and
+only its blanks are filled: 10 µs in place of 150. What changes from event to event and is looked at by a
+gate is asked here for each one (see `_ordinary`); what is not ordinary goes the long way.
+
+Where it could be compiled, `native` does the same in a tenth of the time, and asks this for what is seldom.
+A property test holds all ways to the same bytes.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pipeline.model import avro, window
-from pipeline.model.catalogue import SKEW, Catalogue, EventType, plain_id, plainly_valid
+from pipeline.model.catalogue import SKEW, plain_id, plainly_valid
 from pipeline.model.delivery import delivery_ids
-from pipeline.model.event import LANES, Event, Lane, content
+from pipeline.model.event import content
 from pipeline.model.profile import Profile
 from pipeline.model.quiet import opens_at
 from pipeline.model.recall import Recalls
-from pipeline.model.record import Incoming
-from pipeline.model.topics import DECISIONS
-from pipeline.ports import Codec, Glance
+from pipeline.model.record import Message, Records
+from pipeline.model.topics import RELEASED
+from pipeline.ports import Glance
 from pipeline.stages.route import gates
-from pipeline.stages.route.decide import route
-from pipeline.stages.route.facts import Arrival, Decided, Facts, Ruling, Source
-from pipeline.stages.route.people import Form, Pattern, Person, blanks
-from pipeline.stages.route.records import to_records
-from pipeline.stages.route.stencil import cut
+from pipeline.stages.route.facts import Source
+from pipeline.stages.route.patterns import Kind, PatternMaker
+from pipeline.stages.route.people import Pattern, PatternKey, Person
+from pipeline.stages.route.work import LINKS, Work
 
-# The places of the values that fill a form; the person's own and the deliveries' ids follow.
-_EVENT_ID, _OFFSET, _NOW, _CONTENT, _UNTIL, _EXPIRES, _RAW, _COLLAPSE, _TRACE, _WHERE = range(10)
-_USER, _VERSION, _NUMBER = range(10, 13)
-_IN_DECISION = (_EVENT_ID, _OFFSET, _NOW, _CONTENT, _USER, _NUMBER)  # without exception
-_IN_DELIVERY = (_EVENT_ID, _NOW, _EXPIRES, _RAW, _USER, _NUMBER)
-_MARK = "mark-6f1a3c52-7d0e-4c0e-9d0a-"  # what no record holds by chance
-_MARK_NUMBER = 0x1B0E_3C52_7D0E_4C0E
-_PATTERNS = 1_000  # of one shape: 20 types in 3 lanes on 4 partitions are 240, 3 KB each
 _FAR = 253_402_300_799_000  # ms: the end of year 9999, beyond which there is no datetime
+_PATTERNS = 1_000  # of one shape: 20 types in 3 lanes on 4 partitions are 240, 3 KB each
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A type in a lane, as an event names both."""
-
-    type: EventType
-    lane: Lane
-    lasts: int  # ms
-
-
-@dataclass(frozen=True, slots=True)
-class Ruled:
-    """What has become of one ordinary event."""
-
-    pattern: Pattern
-    values: Sequence[bytes]
-    remembered: bytes | None  # the window's entry, packed; None: nothing new
-
-
-def kinds(catalogue: Catalogue) -> dict[bytes, Kind]:
-    """Every type in every lane, by the bytes by which an event names them."""
-    return {
-        avro.text(name) + avro.long(number): Kind(type, lane, type.time_to_live // timedelta(milliseconds=1))
-        for name, type in catalogue.items()
-        for number, lane in enumerate(LANES)
-    }
-
-
+@dataclass(slots=True, kw_only=True)
 class Express:
     """Rules on the ordinary events of one batch."""
 
-    def __init__(
-        self, wire: Codec, catalogue: Catalogue, kinds: dict[bytes, Kind], recalls: Recalls, now: datetime
-    ) -> None:
-        self._wire = wire
-        self._catalogue = catalogue
-        self._kinds = kinds
-        self._recalls = recalls
-        self._at = now
-        self._now = window.ms(now)
-        self._latest = window.ms(now + SKEW)
-        self._now_encoded = avro.long(self._now)
+    maker: PatternMaker
+    kinds: Mapping[bytes, Kind]
+    recalls: Recalls
+    records: Records
+    people: Mapping[bytes, Person]
+    work: Work
+    now: int = field(init=False)  # ms
+    latest: int = field(init=False)  # ms: what was created later is no ordinary event
 
-    def rule(self, record: Incoming, seen: Glance, person: Person, before: bytes | None) -> Ruled | None:
-        """What becomes of an event; None when it must go the long way.
+    def __post_init__(self) -> None:
+        self.now = window.ms(self.maker.at)
+        self.latest = window.ms(self.maker.at + SKEW)
 
-        `before`: the latest decision about its id within the window, packed.
-        """
-        kind = self._kinds.get(seen.kind)
-        if kind is None or person.patterns is None or not self._ordinary(seen, kind, person):
-            return None
-        collapse = None if seen.collapse_key is None else avro.words(seen.collapse_key)
-        locale = None if seen.locale is None else avro.words(seen.locale)
-        digest = content(kind.type.name, None, collapse, locale, seen.data)
-        where = b""
-        if before is not None:
-            earlier = window.unpack(before)
-            if earlier.verdict == "rejected" or earlier.content not in (b"", digest):
-                return None
-            source = Source(topic=earlier.topic, partition=record.partition, offset=earlier.offset)
-            where = avro.text(gates.decided_at(source))
-        key = (
-            seen.kind,
-            record.topic,
-            record.partition,
-            collapse is None,
-            locale,
-            seen.traceparent is None,
-            before is None,
-        )
-        patterns = person.patterns
-        if key in patterns:
-            pattern = patterns[key]
-        else:
-            if len(patterns) >= _PATTERNS:  # a publisher who invents languages
-                patterns.clear()
-            pattern = patterns[key] = self._pattern(record, seen, kind, person, before is None)
+    def decide(self, at: int) -> bool:
+        """Whether the event at this place was ordinary, and is decided. Raises DependencyDown."""
+        key, value, topic = self.records.keys[at], self.records.values[at], self.records.topics[at]
+        person = None if key is None else self.people.get(key)
+        if key is None or value is None or topic == RELEASED or person is None or person.patterns is None:
+            return False
+        seen = self.maker.wire.glance(value, person.owner)
+        kind = None if seen is None else self.kinds.get(seen.kind)
+        if seen is None or kind is None or not self._ordinary(seen, kind, person):
+            return False
+        id = window.identity(key, seen.event_id.encode())
+        before = self.work.batch.decided(self.records.partitions[at], id)
+        digest = content(kind.type.name, None, *_texts(seen), seen.data)
+        where = b"" if before is None else self._where(before, at, digest)
+        if where is None:
+            return False
+        pattern = self._pattern(at, seen, kind, person, fresh=before is None)
         if pattern is None:
-            return None
-        remembered = (
-            window.pack(record.topic, record.offset, pattern.verdict, self._now, digest)
-            if before is None
-            else None
-        )
-        return Ruled(pattern, self._values(record, seen, person, pattern, where, digest), remembered)
+            return False
+        self._write(at, pattern, self._values(at, seen, kind, person, pattern, where, digest))
+        self._note(at, seen, pattern, None if before is not None else (id, digest))
+        return True
 
-    def _ordinary(self, seen: Glance, kind: Kind, person: Person) -> bool:
-        """Whether the gates that look at what changes from event to event let it pass in their usual words."""
-        end = seen.created_at + kind.lasts if seen.expires_at is None else seen.expires_at
-        profile = person.profile
-        assert profile is not None, "who has no profile has no patterns"
-        return (
-            seen.created_at <= self._latest
-            and self._now < end < _FAR
-            and plain_id(seen.event_id)
-            and plainly_valid(seen.data, kind.type)
-            and (not self._recalls or not self._recalled(seen, kind, profile))
-            and (profile.quiet_from is None or opens_at(profile, self._at) == self._at)
-        )
+    def pattern(self, key: PatternKey, at: int, person: Person) -> Pattern | None:
+        """The ruling about events like this one, which had none yet; None when it is one of a kind."""
+        seen = self.maker.wire.glance(self.records.values[at] or b"", person.owner)
+        assert seen is not None, "only an ordinary event has a key"
+        return self._made(key, at, seen, self.kinds[seen.kind], person)
 
-    def _recalled(self, seen: Glance, kind: Kind, profile: Profile) -> bool:
-        found = self._recalls.match(
+    def awake(self, profile: Profile) -> bool:
+        """Whether it is no quiet hour for the user."""
+        return opens_at(profile, self.maker.at) == self.maker.at
+
+    def recalled(
+        self, kind: Kind, profile: Profile, event_id: str, collapse_key: str | None, created_at: int
+    ) -> bool:
+        """Whether an operator has withdrawn the event."""
+        found = self.recalls.match(
             tenant=profile.tenant,
-            event_id=seen.event_id,
-            collapse_key=None if seen.collapse_key is None else avro.words(seen.collapse_key),
+            event_id=event_id,
+            collapse_key=collapse_key,
             type=kind.type.name,
             template_version=kind.type.template_version,
-            created_at=window.moment(seen.created_at),
+            created_at=window.moment(created_at),
         )
         return found is not None
 
-    def _values(
-        self, record: Incoming, seen: Glance, person: Person, ruled: Pattern, where: bytes, digest: bytes
-    ) -> tuple[bytes, ...]:
-        profile, raw = person.profile, record.value or b""
+    def _ordinary(self, seen: Glance, kind: Kind, person: Person) -> bool:
+        """Whether the gates that look at what changes from event to event let it pass in their usual words."""
+        profile = person.profile
         assert profile is not None, "who has no profile has no patterns"
-        kind = self._kinds[seen.kind]
-        end = seen.created_at + kind.lasts if seen.expires_at is None else seen.expires_at
+        collapse, _ = _texts(seen)
+        return (
+            seen.created_at <= self.latest
+            and self.now < _end(seen, kind) < _FAR
+            and plain_id(seen.event_id)
+            and plainly_valid(seen.data, kind.type)
+            and (profile.quiet_from is None or self.awake(profile))
+            and not (self.recalls and self.recalled(kind, profile, seen.event_id, collapse, seen.created_at))
+        )
+
+    def _where(self, before: bytes, at: int, digest: bytes) -> bytes | None:
+        """Evidence of a plain duplicate; None when it is none."""
+        earlier = window.unpack(before)
+        if earlier.verdict == "rejected" or earlier.content not in (b"", digest):
+            return None
+        source = Source(topic=earlier.topic, partition=self.records.partitions[at], offset=earlier.offset)
+        return avro.text(gates.decided_at(source))
+
+    def _pattern(self, at: int, seen: Glance, kind: Kind, person: Person, *, fresh: bool) -> Pattern | None:
+        key = (
+            seen.kind,
+            self.records.topics[at],
+            self.records.partitions[at],
+            seen.collapse_key is None,
+            _texts(seen)[1],
+            seen.traceparent is None,
+            fresh,
+        )
+        assert person.patterns is not None, "nobody else is asked for a pattern"
+        if key in person.patterns:
+            return person.patterns[key]
+        return self._made(key, at, seen, kind, person)
+
+    def _made(self, key: PatternKey, at: int, seen: Glance, kind: Kind, person: Person) -> Pattern | None:
+        patterns = person.patterns
+        assert patterns is not None, "nobody else is asked for a pattern"
+        if len(patterns) >= _PATTERNS:  # a publisher who invents languages
+            patterns.clear()
+        *_, fresh = key
+        made = patterns[key] = self.maker.make(self.records.whole(at), seen, kind, person, fresh=fresh)
+        return made
+
+    def _values(
+        self, at: int, seen: Glance, kind: Kind, person: Person, ruled: Pattern, where: bytes, digest: bytes
+    ) -> Sequence[bytes]:
+        """By their places in patterns.py."""
+        profile, raw, end = person.profile, self.records.values[at] or b"", _end(seen, kind)
+        assert profile is not None, "who has no profile has no patterns"
         places = [person.places[target] for target in ruled.targets]
+        ids = delivery_ids(profile.tenant, profile.user_id, seen.event_id, places)
         return (
             seen.event_id_encoded,
-            avro.long(record.offset),
-            self._now_encoded,
+            avro.long(self.records.offsets[at]),
+            avro.long(self.now),
             b"\x10" + digest,
             avro.text(gates.until(window.moment(end))),
             avro.some(avro.long(end)),
@@ -170,99 +162,38 @@ class Express:
             seen.traceparent or b"",
             where,
             *person.blanks,
-            *(
-                b"\x48" + id.encode()
-                for id in delivery_ids(profile.tenant, profile.user_id, seen.event_id, places)
-            ),
+            *(b"\x48" + id.encode() for id in ids),
         )
 
-    def _pattern(
-        self, record: Incoming, seen: Glance, kind: Kind, person: Person, fresh: bool
-    ) -> Pattern | None:
-        """The ruling about all events like this one, by the long way; None when it is one of a kind."""
-        if fresh and kind.type.category.caps:
-            return None  # what it counts is another for each
-        assert person.profile is not None, "who has no profile has no patterns"
-        probe = _probe(record, seen, kind, person.profile, self._at)
-        source = probe.source
-        earlier = Decided(source=replace(source, offset=_MARK_NUMBER + 1), verdict="deliver")
-        facts = Facts(
-            decided=None if fresh else earlier, profile=_marked(person.profile), catalogue=self._catalogue
-        )
-        ruling = route(probe, facts, self._at)
-        if ruling.decision.verdict not in ("deliver", "suppressed", "duplicate"):
-            return None
-        forms = self._forms(record, probe, ruling, facts)
-        ids = [address.address_id for address in _marked(person.profile).addresses]
-        targets = tuple(ids.index(delivery.address_id) for delivery in ruling.deliveries)
-        return None if forms is None else Pattern(ruling.decision.verdict, forms, targets)
+    def _write(self, at: int, pattern: Pattern, values: Sequence[bytes]) -> None:
+        messages = self.work.written.messages
+        for form in pattern.forms:
+            value = form.stencil.fill(values)
+            message = Message(value=value, key=self.records.keys[at], partition=form.partition)
+            messages.setdefault(form.topic, []).append(message)
 
-    def _forms(
-        self, record: Incoming, probe: Arrival, ruling: Ruling, facts: Facts
-    ) -> tuple[Form, ...] | None:
-        """Everything that the probe's ruling writes, cut at its marks."""
-        event, profile = probe.event, facts.profile
-        assert event is not None, "a probe is an event"
-        assert profile is not None, "a probe has a user"
-        end = event.created_at + facts.catalogue[event.type].time_to_live
-        marks = (
-            avro.text(event.event_id),
-            avro.long(probe.source.offset),
-            self._now_encoded,
-            b"\x10" + event.content,
-            avro.text(gates.until(end)),
-            avro.some(avro.long(window.ms(end))),
-            avro.long(len(probe.raw)) + probe.raw,
-            b"" if event.collapse_key is None else avro.text(event.collapse_key),
-            b"" if event.traceparent is None else avro.text(event.traceparent),
-            b"" if facts.decided is None else avro.text(gates.decided_at(facts.decided.source)),
-            *blanks(profile),
-            *(avro.text(delivery.delivery_id) for delivery in ruling.deliveries),
-        )
-        optional = (_COLLAPSE,) if event.collapse_key is not None else ()
-        forms: list[Form] = []
-        for written in to_records(self._wire, replace(record, key=b""), ruling):
-            if written.topic == DECISIONS:
-                wanted = (
-                    *_IN_DECISION,
-                    *optional,
-                    *((_UNTIL, _VERSION) if facts.decided is None else (_WHERE,)),
-                )
-            else:
-                wanted = (*_IN_DELIVERY, *optional, *((_TRACE,) if event.traceparent is not None else ()))
-            stencil = cut(written.value or b"", marks, wanted)
-            if stencil is None:
-                return None
-            forms.append(Form(written.topic, -1 if written.partition is None else written.partition, stencil))
-        return tuple(forms)
+    def _note(self, at: int, seen: Glance, pattern: Pattern, new: tuple[bytes, bytes] | None) -> None:
+        """Remember it, and count it; `new`: the id and the content of what is no duplicate."""
+        work, topic, offset = self.work, self.records.topics[at], self.records.offsets[at]
+        if seen.traceparent is not None and len(work.traces) < LINKS:
+            work.traces.append(avro.words(seen.traceparent))
+        work.verdicts[pattern.verdict] = work.verdicts.get(pattern.verdict, 0) + 1
+        page = work.batch.page(self.records.partitions[at])
+        page.decided(topic, offset)
+        if new is not None:
+            id, digest = new
+            page.entries[id] = window.pack(topic, offset, pattern.verdict, self.now, digest)
 
 
-def _marked(profile: Profile) -> Profile:
-    """The same with marks in place of what is the user's own."""
-    return replace(
-        profile,
-        user_id=_MARK + "user",
-        version=_MARK_NUMBER + 2,
-        addresses=tuple(
-            replace(address, address_id=f"{_MARK}address-{number}", value=f"{_MARK}value-{number}")
-            for number, address in enumerate(profile.addresses)
-        ),
-    )
+Decide = Callable[[int], bool]
 
 
-def _probe(record: Incoming, seen: Glance, kind: Kind, profile: Profile, now: datetime) -> Arrival:
-    """An event like this one, with marks."""
-    event = Event(
-        event_id=_MARK + "event",
-        user_id=_MARK + "user",
-        tenant=profile.tenant,
-        type=kind.type.name,
-        priority=kind.lane,
-        created_at=now,
-        collapse_key=None if seen.collapse_key is None else _MARK + "collapse",
-        locale=None if seen.locale is None else avro.words(seen.locale),
-        traceparent=None if seen.traceparent is None else _MARK + "trace",
-        data=seen.data,
-    )
-    source = Source(topic=record.topic, partition=record.partition, offset=_MARK_NUMBER)
-    return Arrival(source=source, event=event, raw=(_MARK + "raw").encode())
+def _texts(seen: Glance) -> tuple[str | None, str | None]:
+    """Its collapse key and its language."""
+    collapse, locale = seen.collapse_key, seen.locale
+    return None if collapse is None else avro.words(collapse), None if locale is None else avro.words(locale)
+
+
+def _end(seen: Glance, kind: Kind) -> int:
+    """When it expires, in ms."""
+    return seen.created_at + kind.lasts if seen.expires_at is None else seen.expires_at

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
 from pipeline.model import avro
@@ -14,7 +15,7 @@ from pipeline.ports import UserKey
 from pipeline.stages.route import gates
 from pipeline.stages.route.stencil import Stencil
 
-_MANY = 50_000  # people that are remembered: 3 KB each
+_MANY = 100_000  # people that are remembered: 3 KB each
 _SHAPES = 5_000  # shapes of people that are remembered, each with its patterns
 
 
@@ -42,16 +43,19 @@ class Form:
     stencil: Stencil
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pattern:
     """A ruling with blanks, for all events that differ in nothing that a gate looks at."""
 
     verdict: Verdict
     forms: tuple[Form, ...]
     targets: tuple[int, ...]  # which of the person's addresses, in the order of the deliveries
+    plate: object = None  # what the compiled short way has made of it
 
 
-Patterns = dict[tuple[object, ...], Pattern | None]
+# The type in its lane, topic, partition, no collapse key, language, no trace context, no earlier event of this id.
+PatternKey = tuple[bytes, str, int, bool, str | None, bool, bool]
+Patterns = dict[PatternKey, Pattern | None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,7 +81,8 @@ class People:
         """Everybody known, with those of these record keys that name a user."""
         self._forget(self._profiles.changed())
         if len(self._known) + len(keys) > _MANY:
-            self._known.clear()
+            for key in list(islice(self._known, _MANY // 4)):  # whom it has known longest
+                del self._known[key]
         missing = {key: user for key in keys if key not in self._known and (user := named(key)) is not None}
         if missing:
             found = self._profiles.fetch(list(missing.values()))

@@ -5,22 +5,26 @@ made by filling in. What a mark is must be told from everything else by its byte
 is not found exactly once makes no stencil.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
-from operator import itemgetter
 
 
 @dataclass(frozen=True, slots=True)
 class Stencil:
     """Bytes with blanks."""
 
-    form: bytes  # for %, with one %b a blank
-    pick: Callable[[Sequence[bytes]], Sequence[bytes]]  # the values of the blanks in their order
+    constants: tuple[bytes, ...]  # what stands before, between and after the blanks
+    places: tuple[int, ...]  # of the blanks' values, in the order of the blanks
+    _form: bytes = field(init=False, repr=False)  # for %, with one %b a blank
+
+    def __post_init__(self) -> None:
+        form = b"%b".join(constant.replace(b"%", b"%%") for constant in self.constants)
+        object.__setattr__(self, "_form", form)
 
     def fill(self, values: Sequence[bytes]) -> bytes:
         """The bytes with these values, which stand as the marks stood in `cut`."""
-        return self.form % self.pick(values)
+        return self._form % tuple([values[place] for place in self.places])
 
 
 def cut(record: bytes, marks: Sequence[bytes | None], wanted: Collection[int]) -> Stencil | None:
@@ -36,10 +40,9 @@ def cut(record: bytes, marks: Sequence[bytes | None], wanted: Collection[int]) -
                 return None
             found.append((begin, begin + len(mark), place))
     found.sort()
-    order = [place for _, _, place in found]
+    order = tuple(place for _, _, place in found)
     overlap = any(end > begin for (_, end, _), (begin, _, _) in pairwise(found))
-    if overlap or len(order) < 2 or not set(wanted) <= set(order):
+    if overlap or not set(wanted) <= set(order):
         return None
     ends, begins = [0, *(end for _, end, _ in found)], [*(begin for begin, _, _ in found), len(record)]
-    constant = [record[end:begin] for end, begin in zip(ends, begins, strict=True)]
-    return Stencil(b"%b".join(piece.replace(b"%", b"%%") for piece in constant), itemgetter(*order))
+    return Stencil(tuple(record[end:begin] for end, begin in zip(ends, begins, strict=True)), order)

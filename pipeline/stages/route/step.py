@@ -18,27 +18,29 @@ from typing import Protocol
 
 from opentelemetry.trace import Span
 
-from pipeline.model import avro, window
+from pipeline.model import window
 from pipeline.model.catalogue import Catalogue
 from pipeline.model.errors import DependencyDown
-from pipeline.model.event import LANES
+from pipeline.model.event import LANES, Event
 from pipeline.model.recall import Recalls
-from pipeline.model.record import Incoming, Message, Written
+from pipeline.model.record import Incoming, Records, Written
 from pipeline.model.topics import RELEASED, events
 from pipeline.observe import Log, Meter, heartbeat, link, span
 from pipeline.ports import Clock, Codec
 from pipeline.stages.route.decide import route
-from pipeline.stages.route.express import Express, Kind, kinds
+from pipeline.stages.route.express import Express
 from pipeline.stages.route.facts import Arrival, Decided, Facts, Source
+from pipeline.stages.route.native import decider, rules
+from pipeline.stages.route.patterns import Kind, PatternMaker, kinds
 from pipeline.stages.route.people import People, Person
 from pipeline.stages.route.records import arrival, counter, remember, to_records
 from pipeline.stages.route.state import Batch, RouterState
+from pipeline.stages.route.work import LINKS, Work
 
 TOPICS = (*(events(lane) for lane in LANES), RELEASED)
 _URGENCY = {topic: order for order, topic in enumerate(TOPICS)}
 _IDLE = 0.5  # seconds that a poll waits for the first record
 _AWAY = 0.5  # seconds between two questions to something that is away
-_LINKS = 100  # deliveries whose traces a batch's span is linked to
 _log = Log(__name__)
 
 
@@ -50,7 +52,7 @@ class Transactions(Protocol):
         """Grows with every rebalance."""
         ...
 
-    def poll(self, limit: int, timeout: float) -> list[Incoming]:
+    def poll(self, limit: int, timeout: float) -> Records:
         """Read up to `limit` records, waiting `timeout` seconds for the first."""
         ...
 
@@ -76,20 +78,12 @@ class Router:
     clock: Clock
     meter: Meter
     batch: int
-    kinds: dict[bytes, Kind] = field(init=False)
+    kinds: Mapping[bytes, Kind] = field(init=False)
+    rules: Mapping[bytes, object] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kinds", kinds(self.catalogue))
-
-
-@dataclass(slots=True)
-class Work:
-    """What a batch comes to."""
-
-    batch: Batch
-    written: Written = field(default_factory=Written)
-    verdicts: dict[str, int] = field(default_factory=dict[str, int])
-    traces: list[str | None] = field(default_factory=list[str | None])
+        object.__setattr__(self, "rules", rules(self.kinds))
 
 
 def run(router: Router, stop: Flag) -> None:
@@ -104,7 +98,7 @@ def run(router: Router, stop: Flag) -> None:
     _log.info("stage.stopped")
 
 
-def _handle(router: Router, records: Sequence[Incoming], stop: Flag, batch: Span) -> None:
+def _handle(router: Router, records: Records, stop: Flag, batch: Span) -> None:
     epoch, began, told = router.transactions.epoch, time.monotonic(), False
     while True:
         try:
@@ -127,57 +121,43 @@ def _handle(router: Router, records: Sequence[Incoming], stop: Flag, batch: Span
         _measure(router.meter, work.verdicts, time.monotonic() - began)
 
 
-def decide_batch(router: Router, records: Sequence[Incoming]) -> Work:
+def decide_batch(router: Router, records: Records) -> Work:
     """Decide about every record that has no decision yet, urgent ones first.
 
     Raises DependencyDown when profiles or schema ids can't be had; nothing has changed then.
     """
-    fresh = [r for r in records if r.offset >= router.state.next_offset(r.topic, r.partition)]
-    people = router.people.meet({record.key for record in fresh if record.key is not None})
+    people = router.people.meet({key for key in records.keys if key is not None})
     recalls = router.recalls()
     now = router.clock()
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # what is remembered is what is written
     work = Work(Batch(router.state, window.ms(now)))
-    express = Express(router.wire, router.catalogue, router.kinds, recalls, now)
-    for record in sorted(fresh, key=lambda record: _URGENCY[record.topic]):  # stable: offsets stay in order
-        person = people.get(record.key or b"")
-        if not _by_express(router, express, work, record, person):
-            _by_the_long_way(router, work, record, person, recalls, now)
+    express = Express(
+        maker=PatternMaker(router.wire, router.catalogue, now),
+        kinds=router.kinds,
+        recalls=recalls,
+        records=records,
+        people=people,
+        work=work,
+    )
+    decided = decider(express, router.rules, router.wire.head(Event))
+    for at in _fresh(router.state, records):
+        if not decided(at):
+            record = records.whole(at)
+            _by_the_long_way(router, work, record, people.get(record.key or b""), recalls, now)
     work.written.pages = {partition: page.encode() for partition, page in work.batch.pages.items()}
     return work
 
 
-def _by_express(
-    router: Router, express: Express, work: Work, record: Incoming, person: Person | None
-) -> bool:
-    """Whether the event was ordinary, and is decided."""
-    if person is None or person.patterns is None or record.topic == RELEASED or record.value is None:
-        return False
-    seen = router.wire.glance(record.value, person.owner)
-    if seen is None:
-        return False
-    key, page = record.key, work.batch.page(record.partition)
-    assert key is not None, "people are found by the key"
-    id = window.identity(key, seen.event_id.encode())
-    ruled = express.rule(record, seen, person, work.batch.decided(record.partition, id))
-    if ruled is None:
-        return False
-    if seen.traceparent is not None and len(work.traces) < _LINKS:
-        work.traces.append(avro.words(seen.traceparent))
-    messages = work.written.messages
-    for form in ruled.pattern.forms:
-        value = form.stencil.fill(ruled.values)
-        message: Message = {"value": value, "key": key, "partition": form.partition}
-        try:
-            messages[form.topic].append(message)
-        except KeyError:
-            messages[form.topic] = [message]
-    verdict = ruled.pattern.verdict
-    work.verdicts[verdict] = work.verdicts.get(verdict, 0) + 1
-    page.decided(record.topic, record.offset)
-    if ruled.remembered is not None:
-        page.entries[id] = ruled.remembered
-    return True
+def _fresh(state: RouterState, records: Records) -> list[int]:
+    """Where the records stand that have no decision, urgent ones first, else in their order."""
+    first = {
+        (t, p): state.next_offset(t, p) for t, p in set(zip(records.topics, records.partitions, strict=True))
+    }
+    places = zip(records.topics, records.partitions, records.offsets, strict=True)
+    fresh = [at for at, (topic, partition, offset) in enumerate(places) if offset >= first[topic, partition]]
+    if len({topic for topic, _ in first}) > 1:
+        fresh.sort(key=lambda at: _URGENCY[records.topics[at]])
+    return fresh
 
 
 def _by_the_long_way(
@@ -190,7 +170,7 @@ def _by_the_long_way(
         work.written.add(written)
     verdict = ruling.decision.verdict
     work.verdicts[verdict] = work.verdicts.get(verdict, 0) + 1
-    if len(work.traces) < _LINKS:
+    if len(work.traces) < LINKS:
         work.traces += (delivery.traceparent for delivery in ruling.deliveries)
     remember(work.batch.page(record.partition), ruling.decision)
 
@@ -230,12 +210,10 @@ def _decided(partition: int, packed: bytes) -> Decided:
     return Decided(source=source, verdict=entry.verdict, content=entry.content)
 
 
-def next_offsets(records: Sequence[Incoming]) -> list[tuple[str, int, int]]:
+def next_offsets(records: Records) -> list[tuple[str, int, int]]:
     """Where the group reads on: per partition, the offset after the last record read."""
-    ends: dict[tuple[str, int], int] = {}
-    for record in records:
-        ends[record.topic, record.partition] = record.offset + 1
-    return [(topic, partition, offset) for (topic, partition), offset in ends.items()]
+    ends = dict(zip(zip(records.topics, records.partitions, strict=True), records.offsets, strict=True))
+    return [(topic, partition, offset + 1) for (topic, partition), offset in ends.items()]
 
 
 def _measure(meter: Meter, verdicts: Mapping[str, int], seconds: float) -> None:

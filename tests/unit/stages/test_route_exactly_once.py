@@ -14,7 +14,7 @@ from pipeline.model.decision import Decision
 from pipeline.model.event import Channel, Event, Lane
 from pipeline.model.hold import Hold
 from pipeline.model.profile import Profile
-from pipeline.model.record import Incoming, Outgoing, Written
+from pipeline.model.record import Incoming, Outgoing, Records, Written
 from pipeline.model.topics import DECISIONS, HOLDS, RELEASED, events
 from pipeline.ports import UserKey
 from pipeline.stages.route.step import run
@@ -55,7 +55,7 @@ class _Transactions:
         self.log, self.limit, self.fate, self.stop = log, limit, fate, stop
         self.position = dict(log.offsets)
 
-    def poll(self, limit: int, timeout: float) -> list[Incoming]:
+    def poll(self, limit: int, timeout: float) -> Records:
         """The next records of every topic, at most `limit`; stops the router at the end."""
         assert limit > 0 < timeout
         batch = [r for t, rs in self.log.topics.items() for r in rs[self.position.get(t, 0) :]][: self.limit]
@@ -63,7 +63,7 @@ class _Transactions:
             self.stop.set()
         for record in batch:
             self.position[record.topic] = record.offset + 1
-        return batch
+        return Records.of(batch)
 
     def wait(self, seconds: float) -> None:
         """Nothing is ever away here."""

@@ -15,16 +15,30 @@ from pipeline.adapters.wire.ids import LockFile
 from pipeline.model.event import CHANNELS, Event
 from pipeline.model.profile import Profile
 from pipeline.model.recall import Recall, Recalls
-from pipeline.model.record import Incoming, Written
+from pipeline.model.record import Incoming, Records, Written
 from pipeline.model.topics import DECISIONS, events
 from pipeline.ports import UserKey
-from pipeline.stages.route import express, step
+from pipeline.stages.route import express, native, step
 from pipeline.stages.route import people as people_module
+from pipeline.stages.route.express import Decide, Express
 from pipeline.stages.route.step import Router, decide_batch
 from tests.support.make import NOW, event, profile
 from tests.support.routing import router, state
 
 WIRE = Wire(LockFile())
+
+
+def by_the_long_way(_express: Express, _rules: object, _head: bytes) -> Decide:
+    """Every event goes through the gates."""
+    return lambda _at: False
+
+
+def interpreted(express: Express, _rules: object, _head: bytes) -> Decide:
+    """The short way as it is where nothing could be compiled."""
+    return express.decide
+
+
+WAYS = (native.decider, interpreted, by_the_long_way)
 RECALLS = Recalls([Recall(recall_id="r-1", tenant="acme", at=NOW, collapse_key="k")])
 words = st.text(st.characters(codec="utf-8"), max_size=20)
 moments = st.sampled_from([-30, -7, -2, 0, 1]).map(lambda hours: NOW + timedelta(hours=hours))
@@ -74,7 +88,7 @@ def decided(working: Router, batches: Sequence[Sequence[Incoming]]) -> list[tupl
     """What each batch comes to, committed."""
     done: list[tuple[Written, Any]] = []
     for number, batch in enumerate(batches):
-        work = decide_batch(working, batch)
+        work = decide_batch(working, Records.of(batch))
         working.state.learn(work.batch.pages, dict.fromkeys(work.batch.pages, number))
         done.append((work.written, work.verdicts))
     return done
@@ -102,7 +116,7 @@ def records(
     damage=st.none() | st.tuples(st.integers(0, 200), st.integers(0, 255)),
 )
 @settings(max_examples=400, deadline=None)
-def test_both_ways_write_the_same_bytes(
+def test_all_ways_write_the_same_bytes(
     batches: list[list[Event]],
     people: Mapping[str, Profile],
     recalls: Recalls,
@@ -115,25 +129,23 @@ def test_both_ways_write_the_same_bytes(
         value = bytearray(arrived[0][0].value or b"")
         value[at % len(value)] = byte
         arrived[0][0] = replace(arrived[0][0], value=bytes(value))
-    both: list[Any] = []
-    for short in (True, False):
+    found: list[Any] = []
+    for way in WAYS:
         working = router(
             lambda: NOW, answers(people), WIRE, recalls=lambda: recalls, known=state(lambda: NOW)
         )
-        if short:
-            both.append(decided(working, arrived))
-        else:
-            with patch.object(step, "_by_express", lambda *_arguments: False):
-                both.append(decided(working, arrived))
-    assert both[0] == both[1]
+        with patch.object(step, "decider", way):
+            found.append(decided(working, arrived))
+    assert all(one == found[0] for one in found[1:])
 
 
-def test_ordinary_events_take_the_short_way() -> None:
+@pytest.mark.parametrize("way", WAYS[:2])
+def test_ordinary_events_take_the_short_way(way: Any) -> None:
     """Of events and repeats of ten people of one shape, one event and one repeat go through the gates."""
     people = {f"u-{n}": profile() for n in range(10)}
     batch = [event(event_id=f"e-{n}-{m}", user_id=f"u-{n}") for n in range(10) for m in range(5)]
     working = router(lambda: NOW, answers(people), WIRE)
-    with patch.object(step, "_by_the_long_way", None):
+    with patch.object(step, "_by_the_long_way", None), patch.object(step, "decider", way):
         ((done, verdicts),) = decided(working, records([[*batch, *batch]]))
     assert verdicts == {"deliver": 50, "duplicate": 50}
     assert len(done.messages[DECISIONS]) == 100
@@ -144,10 +156,11 @@ def test_an_address_that_looks_like_a_mark_is_not_mistaken_for_one() -> None:
     mark = "mark-6f1a3c52-7d0e-4c0e-9d0a-event"
     hostile = profile(timezone=mark, locale=mark, quiet_from=time(1), quiet_until=time(2))
     batches = [[event(event_id="a"), event(event_id="b", locale=mark)]]
-    short = decided(router(lambda: NOW, answers({"u-1": hostile}), WIRE), records(batches))
-    with patch.object(step, "_by_express", lambda *_arguments: False):
-        long = decided(router(lambda: NOW, answers({"u-1": hostile}), WIRE), records(batches))
-    assert short == long
+    found: list[Any] = []
+    for way in WAYS:
+        with patch.object(step, "decider", way):
+            found.append(decided(router(lambda: NOW, answers({"u-1": hostile}), WIRE), records(batches)))
+    assert found[0] == found[1] == found[2]
 
 
 def test_quiet_hours_that_begin_are_seen() -> None:
