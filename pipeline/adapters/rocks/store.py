@@ -115,6 +115,9 @@ def _options() -> Options:
     options.create_if_missing(True)
     options.set_block_based_table_factory(tables)
     options.set_write_buffer_size(_MEMTABLE)
+    # The filter of what is not in a table yet: half the time of a look for a new id.
+    options.set_memtable_prefix_bloom_ratio(0.1)
+    options.set_memtable_whole_key_filtering(True)
     options.set_max_write_buffer_number(3)
     options.set_keep_log_file_num(2)
     return options

@@ -21,7 +21,11 @@ from pipeline.stages.route.work import LINKS
 
 cdef extern from "digest.h":
     void everpost_blake2b(uint8_t *out, size_t size, const uint8_t *data, size_t length)
-    void everpost_sha1(uint8_t *out, const uint8_t *data, size_t length)
+    ctypedef struct Sha1 "everpost_sha1_state":
+        pass
+    void everpost_sha1_start(Sha1 *state)
+    void everpost_sha1_take(Sha1 *state, const uint8_t *data, size_t length)
+    void everpost_sha1(uint8_t *out, const Sha1 *before, const uint8_t *data, size_t length)
 
 cdef extern from "event.h":
     ctypedef struct Span "everpost_span":
@@ -56,7 +60,7 @@ cdef enum:
     VALUES = 512  # of one event: ten of its own, the person's, an id for each delivery
     TARGETS = 128
     LONGEST_KEY = 640  # bytes; an ordinary one has a tenant of 64 and a user of 128 characters
-    LONGEST_PART = 512  # bytes of an event's id, 128 characters, and of what an address adds to a delivery's id
+    LONGEST_PART = 512  # bytes of an event's id of 128 characters
 
 # The places of the values that fill a form, as in patterns.py.
 cdef enum:
@@ -71,6 +75,7 @@ cdef long LONGEST_ID = MAX_ID
 cdef long LONGEST_TEXT = MAX_TEXT
 cdef int MOST_LINKS = LINKS
 cdef object NO_TOPIC = RELEASED
+cdef object MISSING = object()
 
 
 cdef Span span_of(bytes whole):
@@ -215,6 +220,7 @@ cdef class Short:
     cdef bytes head
     cdef bint recalls
     cdef int64_t now, latest
+    cdef Sha1 namespace
     cdef uint8_t *scratch
     cdef size_t room
     # Of the event at hand:
@@ -237,6 +243,8 @@ cdef class Short:
         self.messages, self.verdicts, self.traces = work.written.messages, work.verdicts, work.traces
         self.page_of, self.decided = work.batch.page, work.batch.decided
         self.now, self.latest, self.awake = express.now, express.latest, {}
+        everpost_sha1_start(&self.namespace)
+        everpost_sha1_take(&self.namespace, <const uint8_t *>PyBytes_AS_STRING(DELIVERIES), 16)
         self.value[NOW].at = self.small[1]
         self.value[NOW].size = everpost_write_long(self.small[1], self.now)
 
@@ -264,8 +272,7 @@ cdef class Short:
         plate = self.plate(at, person, before is None)
         if plate is None:
             return False
-        if not self.fill(at, plate, person):
-            return False
+        self.fill(at, plate, person)
         self.note(at, plate, page, id if before is None else None)
         return True
 
@@ -360,8 +367,9 @@ cdef class Short:
             PyBytes_FromStringAndSize(<const char *>kind.at, kind.size), self.topics[at], self.partitions[at],
             self.seen.collapse.size == 0, locale, self.seen.trace.size == 0, fresh,
         )
-        patterns = person.patterns
-        pattern = patterns[key] if key in patterns else self.express.pattern(key, at, person)
+        pattern = (<dict>person.patterns).get(key, MISSING)
+        if pattern is MISSING:
+            pattern = self.express.pattern(key, at, person)
         if pattern is None or len(person.blanks) + len(pattern.targets) > VALUES - PERSON:
             return None
         if pattern.plate is None:
@@ -370,8 +378,8 @@ cdef class Short:
             pattern.plate = Plate(pattern)
         return pattern.plate
 
-    cdef bint fill(self, Py_ssize_t at, Plate plate, person) except -1:
-        """Write the values of the blanks down, then the records; False: nothing is written."""
+    cdef int fill(self, Py_ssize_t at, Plate plate, person) except -1:
+        """Write the values of the blanks down, then the records."""
         cdef Span *value = self.value
         cdef int place = PERSON
         value[EVENT_ID] = self.seen.event_id
@@ -391,11 +399,10 @@ cdef class Short:
         for blank in person.blanks:
             value[place] = span_of(blank)
             place += 1
-        if not self.name_deliveries(plate, self.keys[at], person.places, place):
-            return False
+        self.name_deliveries(plate, self.keys[at], person.places, place)
         for sheet in plate.sheets:
             self.put(<Sheet>sheet, self.keys[at])
-        return True
+        return 0
 
     cdef int put(self, Sheet sheet, bytes key) except -1:
         message = {"value": sheet.fill(self.value, self.raw), "key": key, "partition": sheet.partition}
@@ -405,29 +412,27 @@ cdef class Short:
         (<list>written).append(message)
         return 0
 
-    cdef bint name_deliveries(self, Plate plate, bytes key, tuple places, int place) except -1:
+    cdef int name_deliveries(self, Plate plate, bytes key, tuple places, int place) except -1:
         """`delivery_ids` of the event, each as an Avro string."""
-        cdef uint8_t parts[16 + LONGEST_KEY + 1 + 2 * LONGEST_PART]
+        cdef Sha1 state = self.namespace  # 16 bytes; most events' next 48 end in the middle of their id
+        cdef uint8_t both[LONGEST_KEY + 1 + LONGEST_PART]
         cdef uint8_t digest[20]
         cdef Span user = span_of(key), event = self.seen.id, address
-        cdef int number, slash = 16
-        memcpy(parts, PyBytes_AS_STRING(DELIVERIES), 16)
-        memcpy(&parts[16], user.at, user.size)
-        while parts[slash] != 0x2F:  # a tenant holds no '/', a user may
+        cdef int number, slash = 0
+        memcpy(both, user.at, user.size)
+        while both[slash] != 0x2F:  # a tenant holds no '/', a user may
             slash += 1
-        parts[slash] = 0x1F
-        parts[16 + user.size] = 0x1F
-        memcpy(&parts[17 + user.size], event.at, event.size)
+        both[slash] = 0x1F
+        both[user.size] = 0x1F
+        memcpy(&both[user.size + 1], event.at, event.size)
+        everpost_sha1_take(&state, both, user.size + 1 + event.size)
         for number in range(plate.targets):
             address = span_of(places[plate.target[number]])
-            if address.size > LONGEST_PART:
-                return False
-            memcpy(&parts[17 + user.size + event.size], address.at, address.size)
-            everpost_sha1(digest, parts, 17 + user.size + event.size + address.size)
+            everpost_sha1(digest, &state, address.at, address.size)
             write_uuid(self.ids[number], digest)
             self.value[place + number].at = self.ids[number]
             self.value[place + number].size = 37
-        return True
+        return 0
 
     cdef int note(self, Py_ssize_t at, Plate plate, page, id) except -1:
         """Remember it, and count it."""

@@ -95,6 +95,16 @@ static void everpost_blake2b(uint8_t *out, size_t size, const uint8_t *in, size_
     }
 }
 
+#define EVERPOST_TURN(f, constant)                                                \
+    do {                                                                          \
+        uint32_t next = EVERPOST_LEFT32(a, 5) + (f) + e + w[i] + (constant);      \
+        e = d;                                                                    \
+        d = c;                                                                    \
+        c = EVERPOST_LEFT32(b, 30);                                               \
+        b = a;                                                                    \
+        a = next;                                                                 \
+    } while (0)
+
 static void everpost_sha1_block(uint32_t h[5], const uint8_t block[64])
 {
     uint32_t w[80], a = h[0], b = h[1], c = h[2], d = h[3], e = h[4];
@@ -105,17 +115,18 @@ static void everpost_sha1_block(uint32_t h[5], const uint8_t block[64])
     for (int i = 16; i < 80; i++) {
         w[i] = EVERPOST_LEFT32(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
     }
-    for (int i = 0; i < 80; i++) {
-        uint32_t f = i < 20   ? ((b & c) | (~b & d)) + 0x5a827999U
-                     : i < 40 ? (b ^ c ^ d) + 0x6ed9eba1U
-                     : i < 60 ? ((b & c) | (b & d) | (c & d)) + 0x8f1bbcdcU
-                              : (b ^ c ^ d) + 0xca62c1d6U;
-        uint32_t next = EVERPOST_LEFT32(a, 5) + f + e + w[i];
-        e = d;
-        d = c;
-        c = EVERPOST_LEFT32(b, 30);
-        b = a;
-        a = next;
+    int i = 0;
+    for (; i < 20; i++) {
+        EVERPOST_TURN((b & c) | (~b & d), 0x5a827999U);
+    }
+    for (; i < 40; i++) {
+        EVERPOST_TURN(b ^ c ^ d, 0x6ed9eba1U);
+    }
+    for (; i < 60; i++) {
+        EVERPOST_TURN((b & c) | (b & d) | (c & d), 0x8f1bbcdcU);
+    }
+    for (; i < 80; i++) {
+        EVERPOST_TURN(b ^ c ^ d, 0xca62c1d6U);
     }
     h[0] += a;
     h[1] += b;
@@ -124,27 +135,52 @@ static void everpost_sha1_block(uint32_t h[5], const uint8_t block[64])
     h[4] += e;
 }
 
-/* 20 bytes of digest over `length` bytes. */
-static void everpost_sha1(uint8_t out[20], const uint8_t *in, size_t length)
+typedef struct {
+    uint32_t h[5];
+    uint8_t rest[64];
+    size_t length; /* bytes taken in so far */
+} everpost_sha1_state;
+
+static void everpost_sha1_start(everpost_sha1_state *state)
 {
-    uint32_t h[5] = {0x67452301U, 0xefcdab89U, 0x98badcfeU, 0x10325476U, 0xc3d2e1f0U};
-    uint8_t rest[128] = {0};
-    size_t done = 0, left;
-    for (; length - done >= 64; done += 64) {
-        everpost_sha1_block(h, in + done);
+    static const uint32_t start[5] = {0x67452301U, 0xefcdab89U, 0x98badcfeU, 0x10325476U, 0xc3d2e1f0U};
+    memcpy(state->h, start, sizeof start);
+    state->length = 0;
+}
+
+static void everpost_sha1_take(everpost_sha1_state *state, const uint8_t *in, size_t length)
+{
+    while (length > 0) {
+        size_t there = state->length % 64, some = length < 64 - there ? length : 64 - there;
+        memcpy(state->rest + there, in, some);
+        state->length += some;
+        in += some;
+        length -= some;
+        if (there + some == 64) {
+            everpost_sha1_block(state->h, state->rest);
+        }
     }
-    left = length - done;
-    memcpy(rest, in + done, left);
-    rest[left] = 0x80;
-    size_t blocks = left < 56 ? 1 : 2;
+}
+
+/* 20 bytes of digest over what `state` has taken in and `length` bytes more; it stays as it is. */
+static void everpost_sha1(uint8_t out[20], const everpost_sha1_state *before, const uint8_t *in, size_t length)
+{
+    everpost_sha1_state state = *before;
+    everpost_sha1_take(&state, in, length);
+    size_t left = state.length % 64;
+    state.rest[left++] = 0x80;
+    if (left > 56) {
+        memset(state.rest + left, 0, 64 - left);
+        everpost_sha1_block(state.h, state.rest);
+        left = 0;
+    }
+    memset(state.rest + left, 0, 56 - left);
     for (int i = 0; i < 8; i++) {
-        rest[64 * blocks - 1 - i] = (uint8_t)((uint64_t)length * 8 >> 8 * i);
+        state.rest[56 + i] = (uint8_t)((uint64_t)state.length * 8 >> (56 - 8 * i));
     }
-    for (size_t i = 0; i < blocks; i++) {
-        everpost_sha1_block(h, rest + 64 * i);
-    }
+    everpost_sha1_block(state.h, state.rest);
     for (int i = 0; i < 20; i++) {
-        out[i] = (uint8_t)(h[i / 4] >> (24 - 8 * (i % 4)));
+        out[i] = (uint8_t)(state.h[i / 4] >> (24 - 8 * (i % 4)));
     }
 }
 

@@ -8,7 +8,6 @@
 #define EVERPOST_EVENT_H
 
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 
 #define EVERPOST_ENTRIES 64 /* variables of an event; more go the long way */
@@ -243,29 +242,51 @@ static int everpost_plain(everpost_span text)
     return 1;
 }
 
-/* "until 2026-11-23T09:00:00.120000+00:00" as an Avro string, for a moment from 1970 to 9999 in ms. */
-static size_t everpost_until(uint8_t *to, int64_t ms)
+static uint8_t *everpost_digits(uint8_t *to, int64_t number, int digits)
 {
-    char text[64];
-    int64_t days = ms / 86400000, rest = ms % 86400000;
-    /* Days to a date of the proleptic Gregorian calendar: in eras of 400 years, each beginning in March. */
+    for (int place = digits - 1; place >= 0; place--, number /= 10) {
+        to[place] = (uint8_t)('0' + number % 10);
+    }
+    return to + digits;
+}
+
+/* Year, month and day behind one another with what parts them: days since 1970 in the proleptic Gregorian
+ * calendar, taken apart in eras of 400 years that begin in March. */
+static uint8_t *everpost_date(uint8_t *to, int64_t days)
+{
     int64_t shifted = days + 719468, era = shifted / 146097, day = shifted % 146097;
     int64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
     int64_t in_year = day - (365 * year + year / 4 - year / 100);
     int64_t month = (5 * in_year + 2) / 153;
-    int size = snprintf(
-        text, sizeof text, "until %04d-%02d-%02dT%02d:%02d:%02d",
-        (int)(year + era * 400 + (month >= 10)), (int)(month < 10 ? month + 3 : month - 9),
-        (int)(in_year - (153 * month + 2) / 5 + 1), (int)(rest / 3600000), (int)(rest / 60000 % 60),
-        (int)(rest / 1000 % 60)
-    );
+    to = everpost_digits(to, year + era * 400 + (month >= 10), 4);
+    *to++ = '-';
+    to = everpost_digits(to, month < 10 ? month + 3 : month - 9, 2);
+    *to++ = '-';
+    return everpost_digits(to, in_year - (153 * month + 2) / 5 + 1, 2);
+}
+
+/* "until 2026-11-23T09:00:00.120000+00:00" as an Avro string, for a moment from 1970 to 9999 in ms. */
+static size_t everpost_until(uint8_t *to, int64_t ms)
+{
+    int64_t rest = ms % 86400000;
+    uint8_t *at = to + 1;
+    memcpy(at, "until ", 6);
+    at = everpost_date(at + 6, ms / 86400000);
+    *at++ = 'T';
+    at = everpost_digits(at, rest / 3600000, 2);
+    *at++ = ':';
+    at = everpost_digits(at, rest / 60000 % 60, 2);
+    *at++ = ':';
+    at = everpost_digits(at, rest / 1000 % 60, 2);
     if (rest % 1000 != 0) {
-        size += snprintf(text + size, sizeof text - (size_t)size, ".%03d000", (int)(rest % 1000));
+        *at++ = '.';
+        at = everpost_digits(at, rest % 1000, 3);
+        at = everpost_digits(at, 0, 3);
     }
-    size += snprintf(text + size, sizeof text - (size_t)size, "+00:00");
-    size_t head = everpost_write_long(to, size);
-    memcpy(to + head, text, (size_t)size);
-    return head + (size_t)size;
+    memcpy(at, "+00:00", 6);
+    at += 6;
+    to[0] = (uint8_t)(2 * (at - to - 1)); /* its length, less than 64, as a zig-zag long */
+    return (size_t)(at - to);
 }
 
 #endif
