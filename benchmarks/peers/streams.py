@@ -1,16 +1,10 @@
-"""Kafka Streams on the bare job: its files, how it is compiled and started, what it wrote."""
+"""Kafka Streams on the bare job: its files, how it is compiled and started."""
 
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from confluent_kafka.admin import AdminClient, NewTopic
-from fastavro import schemaless_reader
-from fastavro.schema import load_schema
-
-from benchmarks.load import CHANNELS
-from benchmarks.measure import committed_values
+from benchmarks.peers import output
 from infra.embedded import jars, packages
 from pipeline.adapters.wire.ids import SCHEMAS
 
@@ -27,20 +21,15 @@ class Streams:
     classes: Path
 
     def start(
-        self, servers: str, run: str, topic: str, threads: int, users: int, state: Path
-    ) -> "subprocess.Popen[bytes]":
-        """Run the job under the application id `run`; its output topics are made first."""
-        admin = AdminClient({"bootstrap.servers": servers})
-        for made in admin.create_topics([NewTopic(f"{run}-{c}", 4, 1) for c in CHANNELS]).values():
-            made.result(30)
+        self, servers: str, run: str, topic: str, workers: int, users: int, state: Path
+    ) -> "list[subprocess.Popen[bytes]]":
+        """Run the job in so many threads under the application id `run`; its output topics are made first."""
+        output.create(servers, run)
         class_path = f"{self.classes}:{self.files}/*"
-        event, delivery = SCHEMAS / "event.avsc", HERE / "delivery.avsc"
-        arguments = (servers, run, topic, f"{run}-", threads, users, event, delivery, state)
-        return subprocess.Popen(
-            [*packages.java(("-Xmx2g",), class_path), "Router", *map(str, arguments)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        event, delivery = SCHEMAS / "event.avsc", output.SCHEMA
+        arguments = (servers, run, topic, f"{run}-", workers, users, event, delivery, state)
+        command = [*packages.java(("-Xmx2g",), class_path), "Router", *map(str, arguments)]
+        return [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)]
 
 
 def compiled(cache: Path, scratch: Path) -> Streams:
@@ -60,13 +49,3 @@ def compiled(cache: Path, scratch: Path) -> Streams:
     ]
     subprocess.run(command, check=True, timeout=_COMPILE)
     return Streams(files=files, classes=classes)
-
-
-def written(servers: str, run: str) -> Iterator[tuple[str, str]]:
-    """(event id, channel) of every delivery that the job wrote."""
-    schema = load_schema(str(HERE / "delivery.avsc"))
-    for channel in CHANNELS:
-        for stream in committed_values(servers, f"{run}-{channel}"):
-            stream.seek(5)
-            record = schemaless_reader(stream, schema, None)
-            yield record["event_id"], record["channel"]  # pyright: ignore[reportCallIssue, reportArgumentType, reportIndexIssue, reportOptionalSubscript, reportUnknownVariableType] - a record is a dict
