@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.adapters.wire.codec import Wire
 from pipeline.adapters.wire.ids import LockFile
+from pipeline.model import avro
 from pipeline.model.event import CHANNELS, Event
 from pipeline.model.profile import Profile
 from pipeline.model.recall import Recall, Recalls
@@ -40,7 +41,9 @@ def interpreted(express: Express, _rules: object, _head: bytes) -> Decide:
 
 WAYS = (native.decider, interpreted, by_the_long_way)
 RECALLS = Recalls([Recall(recall_id="r-1", tenant="acme", at=NOW, collapse_key="k")])
-words = st.text(st.characters(codec="utf-8"), max_size=20)
+letters = st.characters(codec="utf-8")
+# Some longer than a block of the digests (64 and 128 bytes), and than a variable may be (2,000 characters).
+words = st.text(letters, max_size=20) | st.text(letters, max_size=20).map(lambda text: text * 110)
 moments = st.sampled_from([-30, -7, -2, 0, 1]).map(lambda hours: NOW + timedelta(hours=hours))
 event_values: st.SearchStrategy[Event] = st.builds(
     event,
@@ -56,7 +59,14 @@ event_values: st.SearchStrategy[Event] = st.builds(
     locale=st.sampled_from([None, None, "de-AT", "fr"]),
     traceparent=st.sampled_from([None, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"]),
     data=st.just({"flight": "UA 1018"})
-    | st.fixed_dictionaries({"flight": words}, optional={"minutes": st.integers(0, 9), "other": words}),
+    | st.fixed_dictionaries(
+        {"flight": words},
+        optional={
+            "minutes": st.integers(-(2**63), 2**63 - 1) | st.floats() | st.booleans() | st.none(),
+            "other": words,
+            "ünï": words,
+        },
+    ),
 )
 profiles: st.SearchStrategy[Profile] = st.builds(
     profile,
@@ -137,6 +147,37 @@ def test_all_ways_write_the_same_bytes(
         with patch.object(step, "decider", way):
             found.append(decided(working, arrived))
     assert all(one == found[0] for one in found[1:])
+
+
+FLIGHT, LATE = b"\x0cflight\x08\x0eUA 1018", b"\x0eminutes\x04\x08"
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        pytest.param(b"\x02" + FLIGHT + b"\x02" + LATE + b"\0", id="in two blocks"),
+        pytest.param(b"\x01" + avro.long(len(FLIGHT)) + FLIGHT + b"\0", id="in a block with its size"),
+        pytest.param(b"\x04" + FLIGHT + FLIGHT + b"\0", id="a name twice"),
+        pytest.param(b"\x82\0" + FLIGHT + b"\0", id="a number in more bytes than it needs"),
+        pytest.param(b"\x04" + LATE + FLIGHT + b"\0", id="in another order"),
+        pytest.param(b"\x04" + FLIGHT + b"\0", id="cut off"),
+        pytest.param(b"\x02" + FLIGHT + b"\0\0", id="something left over"),
+        pytest.param(b"\x02" + FLIGHT.replace(b"UA", b"\xff\xfe") + b"\0", id="no UTF-8"),
+    ],
+)
+def test_unusual_encodings_are_read_alike(variables: bytes) -> None:
+    """What another Avro library may write, or a damaged one, is decided the same by all ways; and its repeat."""
+    whole = WIRE.encode(event(data={"flight": "UA 1018"}))
+    usual = b"\x02" + FLIGHT + b"\0"
+    assert whole.endswith(usual)
+    odd = whole.removesuffix(usual) + variables
+    found: list[Any] = []
+    for way in WAYS:
+        with patch.object(step, "decider", way):
+            found.append(
+                decided(router(lambda: NOW, answers({"u-1": profile()}), WIRE), records([[odd, whole, odd]]))
+            )
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.parametrize("way", WAYS[:2])
