@@ -1,0 +1,98 @@
+"""A sender, put together."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from importlib.metadata import entry_points
+
+import asyncpg
+
+from connectors.contract import BadOptions, Connector
+from pipeline.adapters.postgres.profiles import PostgresProfiles
+from pipeline.adapters.postgres.recalls import Fresh, PostgresRecalls
+from pipeline.adapters.render.liquid import Liquid
+from pipeline.model.errors import ConfigurationError
+from pipeline.model.event import Channel
+from pipeline.model.ladder import scaled
+from pipeline.model.recall import Recalls
+from pipeline.observe import Meter
+from pipeline.settings import Settings, connector_options
+from pipeline.stages.send import step as send
+from pipeline.stages.send.attempt import Tools
+from pipeline.stages.send.records import group
+from pipeline.wiring import Stage, catalogue, clock, loop, pool, wire
+
+
+def run(stage: Stage, settings: Settings) -> None:
+    """Send on the stage's channel until SIGTERM or SIGINT."""
+    asyncio.run(_send(settings, stage))
+
+
+async def _send(settings: Settings, stage: Stage) -> None:
+    loaded = catalogue(settings)
+    channel: Channel = stage.removeprefix("send-")  # pyright: ignore[reportAssignmentType] - one name per channel
+    async with (
+        loop.until_told() as stop,
+        pool(settings) as connections,
+        loop.producer(settings, stage) as producer,
+        loop.consumer(settings, send.topics(channel), group(channel)) as consumer,
+        _connector(settings, channel) as connector,
+        _recalls(connections) as recalls,
+    ):
+        tools = Tools(
+            channel=channel,
+            connector=connector,
+            templates=loaded.templates,
+            renderer=Liquid(),
+            catalogue=loaded.types,
+            wire=wire(settings),
+            clock=clock,
+            tiers=scaled(settings.retry_scale),
+            send_timeout=settings.send_timeout,
+            recalls=recalls,
+        )
+        sender = send.Sender(
+            tools=tools,
+            consumer=consumer,
+            producer=producer,
+            profiles=PostgresProfiles(connections),
+            chance=random.random,  # noqa: TID251 - the composition root
+            meter=Meter(),
+            in_flight=min(settings.in_flight, connector.capacity),
+        )
+        await send.run(sender, stop)
+
+
+@asynccontextmanager
+async def _connector(settings: Settings, channel: Channel) -> AsyncGenerator[Connector]:
+    """The connector that the settings name for the channel, made inside the running loop."""
+    name = settings.providers.get(channel, "")
+    found = entry_points(group="everpost.connectors", name=name)
+    if not found:
+        raise ConfigurationError(f"no connector {name!r} for {channel}: see EVERPOST_PROVIDERS")
+    create: Callable[[Mapping[str, str]], Connector] = next(iter(found)).load()
+    try:
+        connector = create(connector_options(name))
+    except BadOptions as error:
+        raise ConfigurationError(
+            f"connector {name}: {error}; set EVERPOST_CONNECTOR_{name.upper()}_..."
+        ) from error
+    try:
+        yield connector
+    finally:
+        await connector.aclose()
+
+
+@asynccontextmanager
+async def _recalls(connections: asyncpg.Pool) -> AsyncGenerator[Callable[[], Recalls]]:
+    """The orders in force, kept fresh meanwhile; there before the first record is read."""
+    fresh = Fresh(PostgresRecalls(connections))
+    await fresh.refresh()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(fresh.run())
+            yield fresh
+            task.cancel()
+    except ExceptionGroup as group:  # the stage's own error, or the task's: then nobody goes on unaware
+        raise group.exceptions[0] from group
