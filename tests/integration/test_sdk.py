@@ -16,9 +16,10 @@ from pipeline.adapters.wire.codec import Wire
 from pipeline.adapters.wire.ids import LockFile
 from pipeline.model.errors import BrokerUnavailable, CallerError, InvalidEvent, NotInTransaction
 from pipeline.model.event import Event
-from pipeline.sdk import Client, new_event, outbox
+from pipeline.sdk import Client, Receipt, new_event, outbox
 from tests.support.database import dump, migrated
 from tests.support.make import CATALOGUE, NOW
+from tests.support.refusing import refusing
 from tests.support.topics import create_topics, read_tenant
 
 pytestmark = pytest.mark.integration
@@ -157,6 +158,22 @@ async def test_both_libraries_put_a_user_into_the_same_partition(kafka: str) -> 
                 assert ours.partition == theirs.partition
     finally:
         await producer.stop()
+
+
+async def test_what_is_acknowledged_stands_where_the_receipt_says(kafka: str) -> None:
+    """Also of a broker that refuses the first write and takes the second: no later success vouches for the first."""
+    create_topics(kafka)
+    events = [made(n, tenant="sdk-refused") for n in range(20)]
+    async with refusing(kafka) as servers, Client(servers, catalogue=CATALOGUE) as everpost:
+        await everpost.publish(made(0, tenant="sdk-other", user="u-2"))  # connected, in another partition
+        publishing: list[asyncio.Task[Receipt]] = []
+        for event in events:  # one by one: several requests, all to one partition
+            publishing.append(asyncio.create_task(everpost.publish(event)))
+            await asyncio.sleep(0.02)
+        receipts = await asyncio.wait_for(asyncio.gather(*publishing), 60)
+    messages = await asyncio.to_thread(read_tenant, kafka, receipts[0].topic, "sdk-refused")
+    stands = {WIRE.decode(Event, _value(m.value())).event_id: (m.partition(), m.offset()) for m in messages}
+    assert {r.event_id: (r.partition, r.offset) for r in receipts} == stands
 
 
 async def test_no_broker_is_said_in_time() -> None:

@@ -43,6 +43,7 @@ class Forwarder:
                 "bootstrap.servers": servers,
                 "log_level": 0,  # what matters comes back as an error
                 "transactional.id": group,
+                "max.in.flight.requests.per.connection": 1,  # else a record may be lost: decision 0009
                 "transaction.timeout.ms": int(_OVERRUN * 1000),
                 "partitioner": "murmur2_random",  # as every producer: a user's records meet in one partition
                 "compression.type": "lz4",
