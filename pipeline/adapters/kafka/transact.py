@@ -13,7 +13,7 @@ unknown and only a new producer (which fences this one) can make it known.
 
 The group is classic, with a static member and the range assignor: range gives one process the same
 partition number of every lane, which deduplication needs and cooperative-sticky does not promise
-(decision page 0001).
+(decision page 0001). Why one request is on its way at a time: decision page 0009.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -96,6 +96,7 @@ def _producer_config(servers: str, transactional_id: str) -> dict[str, str | int
         "bootstrap.servers": servers,
         "reconnect.backoff.max.ms": 500,  # 10 s by default: a broker was back for 15 s before a commit
         "transactional.id": transactional_id,  # fixed: a restart fences and aborts at once
+        "max.in.flight.requests.per.connection": 1,  # with more, a refused record is committed as if it were there
         "transaction.timeout.ms": int(HELD * 1000),  # what a dead process holds back ends then
         "partitioner": "murmur2_random",  # aiokafka's and Java's; librdkafka's own would part a user's records
         "compression.type": "lz4",
