@@ -23,6 +23,7 @@ from pipeline import settings, wiring
 from pipeline.adapters.kafka import transact
 from pipeline.adapters.postgres.recalls import Fresh
 from pipeline.model.recall import Recalls
+from pipeline.wiring import route
 from tests.faults.schedule import STEPS
 
 _FLUSH = 5.0  # seconds
@@ -153,7 +154,7 @@ def main() -> int:
     with (
         mock.patch.object(transact, "Consumer", _Consumer),
         mock.patch.object(transact, "Producer", _Producer),
-        mock.patch.object(wiring, "Fresh", _Recalls),
+        mock.patch.object(route, "Fresh", _Recalls),
     ):
         return wiring.run_stage("route", settings.load())
 
