@@ -25,7 +25,7 @@ from pipeline.ports import Glance
 from pipeline.stages.route import gates
 from pipeline.stages.route.facts import Source
 from pipeline.stages.route.patterns import Kind, PatternMaker
-from pipeline.stages.route.people import Pattern, PatternKey, Person
+from pipeline.stages.route.people import Own, Pattern, PatternKey, Person, own
 from pipeline.stages.route.work import LINKS, Work
 
 _FAR = 253_402_300_799_000  # ms: the end of year 9999, beyond which there is no datetime
@@ -55,7 +55,7 @@ class Express:
         person = None if key is None else self.people.get(key)
         if key is None or value is None or topic == RELEASED or person is None or person.patterns is None:
             return False
-        seen = self.maker.wire.glance(value, person.owner)
+        seen = self.maker.wire.glance(value, _own(person).owner)
         kind = None if seen is None else self.kinds.get(seen.kind)
         if seen is None or kind is None or not self._ordinary(seen, kind, person):
             return False
@@ -74,7 +74,7 @@ class Express:
 
     def pattern(self, key: PatternKey, at: int, person: Person) -> Pattern | None:
         """The ruling about events like this one, which had none yet; None when it is one of a kind."""
-        seen = self.maker.wire.glance(self.records.values[at] or b"", person.owner)
+        seen = self.maker.wire.glance(self.records.values[at] or b"", _own(person).owner)
         assert seen is not None, "only an ordinary event has a key"
         return self._made(key, at, seen, self.kinds[seen.kind], person)
 
@@ -148,7 +148,8 @@ class Express:
         """By their places in patterns.py."""
         profile, raw, end = person.profile, self.records.values[at] or b"", _end(seen, kind)
         assert profile is not None, "who has no profile has no patterns"
-        places = [person.places[target] for target in ruled.targets]
+        of = _own(person)
+        places = [of.places[target] for target in ruled.targets]
         ids = delivery_ids(profile.tenant, profile.user_id, seen.event_id, places)
         return (
             seen.event_id_encoded,
@@ -161,7 +162,7 @@ class Express:
             seen.collapse_key or b"",
             seen.traceparent or b"",
             where,
-            *person.blanks,
+            *of.blanks,
             *(b"\x48" + id.encode() for id in ids),
         )
 
@@ -186,6 +187,13 @@ class Express:
 
 
 Decide = Callable[[int], bool]
+
+
+def _own(person: Person) -> Own:
+    if person.own is None:
+        assert person.profile is not None, "who has no profile has no patterns"
+        person.own = own(person.profile)
+    return person.own
 
 
 def _texts(seen: Glance) -> tuple[str | None, str | None]:

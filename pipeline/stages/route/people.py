@@ -63,10 +63,18 @@ class Person:
     """One user."""
 
     profile: Profile | None
-    owner: bytes  # user_id and tenant as an event has them, encoded
-    places: tuple[bytes, ...] = ()  # of the addresses, for the deliveries' ids
-    blanks: tuple[bytes, ...] = ()  # user_id, evidence of the version, version, then id and value per address
     patterns: Patterns | None = None  # shared by all people of one shape; None: every ruling is one of a kind
+    own: "Own | None" = None  # once it was asked for
+    card: object = None  # the same as the compiled short way keeps it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Own:
+    """What of an event and of its ruling is the user's own, encoded."""
+
+    owner: bytes  # user_id and tenant as an event has them
+    places: tuple[bytes, ...]  # of the addresses, for the deliveries' ids
+    blanks: tuple[bytes, ...]  # user_id, evidence of the version, version, then id and value per address
 
 
 @dataclass(slots=True)
@@ -87,7 +95,7 @@ class People:
         if missing:
             found = self._profiles.fetch(list(missing.values()))
             for key, user in missing.items():
-                self._known[key] = self._person(user, found.get(user))
+                self._known[key] = self._person(found.get(user))
         return self._known
 
     def _forget(self, changed: Collection[UserKey] | None) -> None:
@@ -102,20 +110,21 @@ class People:
                 for key in [key for key in self._known if key.startswith(prefix)]:
                     del self._known[key]
 
-    def _person(self, user: UserKey, profile: Profile | None) -> Person:
-        tenant, user_id = user
-        owner = avro.text(user_id) + avro.text(tenant)
-        if profile is None or not plain_id(user_id) or any(a.suppressed for a in profile.addresses):
-            return Person(profile=profile, owner=owner)
+    def _person(self, profile: Profile | None) -> Person:
+        if profile is None or not plain_id(profile.user_id) or any(a.suppressed for a in profile.addresses):
+            return Person(profile=profile)
         if len(self._shapes) >= _SHAPES:
             self._shapes.clear()
-        return Person(
-            profile=profile,
-            owner=owner,
-            places=tuple(place(address.channel, address.address_id) for address in profile.addresses),
-            blanks=blanks(profile),
-            patterns=self._shapes.setdefault(_shape(profile), {}),
-        )
+        return Person(profile=profile, patterns=self._shapes.setdefault(_shape(profile), {}))
+
+
+def own(profile: Profile) -> Own:
+    """What is the user's own."""
+    return Own(
+        owner=avro.text(profile.user_id) + avro.text(profile.tenant),
+        places=tuple(place(address.channel, address.address_id) for address in profile.addresses),
+        blanks=blanks(profile),
+    )
 
 
 def named(key: bytes) -> UserKey | None:

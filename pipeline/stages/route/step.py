@@ -30,7 +30,7 @@ from pipeline.ports import Clock, Codec
 from pipeline.stages.route.decide import route
 from pipeline.stages.route.express import Express
 from pipeline.stages.route.facts import Arrival, Decided, Facts, Source
-from pipeline.stages.route.native import decider, rules
+from pipeline.stages.route.native import COMPILED, decider, rules
 from pipeline.stages.route.patterns import Kind, PatternMaker, kinds
 from pipeline.stages.route.people import People, Person
 from pipeline.stages.route.records import arrival, counter, remember, to_records
@@ -88,7 +88,7 @@ class Router:
 
 def run(router: Router, stop: Flag) -> None:
     """Route until `stop` is set. Raises when the process must end and be started again."""
-    _log.info("stage.started")
+    _log.info("stage.started", compiled=COMPILED)
     while not stop.is_set():
         records = router.transactions.poll(router.batch, _IDLE)
         if records:

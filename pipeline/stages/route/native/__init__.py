@@ -6,16 +6,16 @@ from pipeline.stages.route.express import Decide, Express
 from pipeline.stages.route.patterns import Kind
 
 try:
-    from pipeline.stages.route.native import core
+    from pipeline.stages.route.native import core, plates
 except ImportError:  # there was no C compiler when it was installed
-    core = None
+    core = plates = None
 
 COMPILED = core is not None
 
 
 def rules(kinds: Mapping[bytes, Kind]) -> Mapping[bytes, object]:
     """What the compiled short way makes of the catalogue; nothing without it."""
-    return {} if core is None else {name: core.Rules(kind) for name, kind in kinds.items()}
+    return {} if plates is None else {name: plates.Rules(kind) for name, kind in kinds.items()}
 
 
 def decider(express: Express, rules: Mapping[bytes, object], head: bytes) -> Decide:

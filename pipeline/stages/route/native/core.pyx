@@ -13,202 +13,60 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
 
-from pipeline.model import avro
-from pipeline.model.catalogue import MAX_ID, MAX_TEXT
+from pipeline.stages.route.native.event cimport (
+    Seen,
+    Sha1,
+    Span,
+    everpost_blake2b,
+    everpost_content,
+    everpost_look,
+    everpost_sha1,
+    everpost_sha1_start,
+    everpost_sha1_take,
+    everpost_until,
+    everpost_write_long,
+)
+from pipeline.stages.route.native.plates cimport (
+    COLLAPSE,
+    CONTENT,
+    EVENT_ID,
+    EXPIRES,
+    LONGEST_KEY,
+    LONGEST_PART,
+    NOW,
+    OFFSET,
+    PERSON,
+    RAW,
+    TARGETS,
+    TRACE,
+    UNTIL,
+    VALUES,
+    WHERE,
+    Card,
+    Plate,
+    Rules,
+    Sheet,
+    card_of,
+    plate_of,
+    printable,
+    readable,
+    span_of,
+    words_of,
+)
+
+from pipeline.model.catalogue import MAX_ID
 from pipeline.model.topics import RELEASED
 from pipeline.model.window import NUMBERS, PLACES, SOURCES
 from pipeline.stages.route.work import LINKS
 
-cdef extern from "digest.h":
-    void everpost_blake2b(uint8_t *out, size_t size, const uint8_t *data, size_t length)
-    ctypedef struct Sha1 "everpost_sha1_state":
-        pass
-    void everpost_sha1_start(Sha1 *state)
-    void everpost_sha1_take(Sha1 *state, const uint8_t *data, size_t length)
-    void everpost_sha1(uint8_t *out, const Sha1 *before, const uint8_t *data, size_t length)
-
-cdef extern from "event.h":
-    ctypedef struct Span "everpost_span":
-        const uint8_t *at
-        size_t size
-    ctypedef struct Entry "everpost_entry":
-        Span name
-        Span words
-        int branch
-    ctypedef struct Seen "everpost_seen":
-        Span event_id
-        Span id
-        Span kind
-        Span collapse
-        Span locale
-        Span trace
-        int64_t created
-        int64_t expires
-        int expiring
-        int entries
-        Entry entry[64]
-    int everpost_look(Span value, Span head, Span owner, Seen *seen)
-    size_t everpost_write_long(uint8_t *to, int64_t value)
-    size_t everpost_content(const Seen *seen, uint8_t *to)
-    int everpost_plain(Span text)
-    size_t everpost_until(uint8_t *to, int64_t ms)
-
-# How many C arrays hold; what is more goes the long way.
-cdef enum:
-    VARIABLES = 64
-    BLANKS = 64  # of one record
-    VALUES = 512  # of one event: ten of its own, the person's, an id for each delivery
-    TARGETS = 128
-    LONGEST_KEY = 640  # bytes; an ordinary one has a tenant of 64 and a user of 128 characters
-    LONGEST_PART = 512  # bytes of an event's id of 128 characters
-
-# The places of the values that fill a form, as in patterns.py.
-cdef enum:
-    EVENT_ID, OFFSET, NOW, CONTENT, UNTIL, EXPIRES, RAW, COLLAPSE, TRACE, WHERE, PERSON
-
 cdef int REJECTED = NUMBERS["rejected"]
 cdef int64_t FAR = 253_402_300_799_000  # ms: the end of year 9999, beyond which there is no datetime
-cdef dict ACCEPTED = {"string": 1 << 4, "integer": 1 << 2, "number": 1 << 2 | 1 << 3, "boolean": 1 << 1}
 cdef bytes DELIVERIES = bytes.fromhex("6f1a3c526f0e5c0e9d0a0b7e3f2d9a41")  # model/delivery.py
 cdef const char *HEX = "0123456789abcdef"
 cdef long LONGEST_ID = MAX_ID
-cdef long LONGEST_TEXT = MAX_TEXT
 cdef int MOST_LINKS = LINKS
 cdef object NO_TOPIC = RELEASED
 cdef object MISSING = object()
-
-
-cdef Span span_of(bytes whole):
-    cdef Span span
-    span.at = <const uint8_t *>PyBytes_AS_STRING(whole)
-    span.size = PyBytes_GET_SIZE(whole)
-    return span
-
-
-cdef bint printable(Span text, long most) except -1:
-    """Whether it is 1 to `most` printable characters; none at all is no text of an id, but of a variable."""
-    if everpost_plain(text):
-        return <long>text.size <= most
-    try:
-        words = PyUnicode_DecodeUTF8(<const char *>text.at, text.size, NULL)
-    except UnicodeDecodeError:
-        return False
-    return len(words) <= most and words.isprintable()
-
-
-cdef str words_of(Span encoded):
-    """What an encoded string says; None when it says nothing that is UTF-8, or is not there."""
-    if encoded.size == 0:
-        return None
-    return avro.words(PyBytes_FromStringAndSize(<const char *>encoded.at, encoded.size))
-
-
-cdef class Rules:
-    """What a type in a lane asks of an event."""
-
-    cdef readonly object kind
-    cdef int64_t lasts
-    cdef list names
-    cdef int variables, required
-    cdef Span name[VARIABLES]
-    cdef int accepted[VARIABLES]
-    cdef bint needed[VARIABLES]
-
-    def __init__(self, kind):
-        self.kind = kind
-        self.lasts = kind.lasts
-        self.names = [avro.text(name) for name in kind.type.variables]
-        self.variables = len(self.names) if len(self.names) <= VARIABLES else -1
-        for number, variable in enumerate(kind.type.variables.values()):
-            if number >= VARIABLES:
-                break
-            self.name[number] = span_of(self.names[number])
-            self.accepted[number] = ACCEPTED[variable.kind]
-            self.needed[number] = variable.required
-            self.required += variable.required
-
-    cdef bint pass_(self, const Seen *seen) except -1:
-        """Whether the variables are right beyond doubt (`plainly_valid`)."""
-        cdef int needed = 0, number, at
-        for number in range(seen.entries):
-            at = self.find(seen.entry[number].name)
-            if at < 0 or not self.accepted[at] >> seen.entry[number].branch & 1:
-                return False
-            if seen.entry[number].branch == 4 and not printable(seen.entry[number].words, LONGEST_TEXT):
-                return False
-            needed += self.needed[at]
-        return needed == self.required and self.variables >= 0
-
-    cdef int find(self, Span name) noexcept:
-        cdef int number
-        for number in range(self.variables):
-            if self.name[number].size == name.size and memcmp(self.name[number].at, name.at, name.size) == 0:
-                return number
-        return -1
-
-
-cdef class Sheet:
-    """One record with blanks, ready to be filled."""
-
-    cdef str topic
-    cdef object partition
-    cdef bytes constants
-    cdef int blanks
-    cdef Py_ssize_t size[BLANKS + 1]
-    cdef int place[BLANKS]
-
-    def __init__(self, form):
-        self.topic, self.partition = form.topic, form.partition
-        self.constants = b"".join(form.stencil.constants)
-        self.blanks = len(form.stencil.places)
-        for number, constant in enumerate(form.stencil.constants):
-            self.size[number] = len(constant)
-        for number, place in enumerate(form.stencil.places):
-            self.place[number] = place
-
-    cdef bytes fill(self, const Span *values, Span raw):
-        cdef int number
-        cdef Py_ssize_t total = PyBytes_GET_SIZE(self.constants)
-        for number in range(self.blanks):
-            total += values[self.place[number]].size
-            if self.place[number] == RAW:
-                total += raw.size
-        cdef bytes filled = PyBytes_FromStringAndSize(NULL, total)
-        cdef char *to = PyBytes_AS_STRING(filled)
-        cdef const char *constant = PyBytes_AS_STRING(self.constants)
-        for number in range(self.blanks + 1):
-            memcpy(to, constant, self.size[number])
-            to += self.size[number]
-            constant += self.size[number]
-            if number < self.blanks:
-                memcpy(to, values[self.place[number]].at, values[self.place[number]].size)
-                to += values[self.place[number]].size
-                if self.place[number] == RAW:
-                    memcpy(to, raw.at, raw.size)
-                    to += raw.size
-        return filled
-
-
-cdef class Plate:
-    """A pattern, ready to be filled."""
-
-    cdef list sheets
-    cdef str verdict
-    cdef int number, targets
-    cdef int target[TARGETS]
-
-    def __init__(self, pattern):
-        self.verdict = pattern.verdict
-        self.number = NUMBERS[pattern.verdict]
-        self.sheets = [Sheet(form) for form in pattern.forms]
-        self.targets = len(pattern.targets)
-        for number, target in enumerate(pattern.targets):
-            self.target[number] = target
-
-
-def fits(pattern):
-    """Whether the arrays of a plate hold the pattern."""
-    return len(pattern.targets) <= TARGETS and all(len(f.stencil.places) <= BLANKS for f in pattern.forms)
 
 
 cdef class Short:
@@ -255,28 +113,29 @@ cdef class Short:
         """Whether the event at this place was ordinary, and is decided."""
         key, value = self.keys[at], self.values[at]
         person = None if key is None or value is None else self.people.get(key)
-        if person is None or person.patterns is None or self.topics[at] == NO_TOPIC or len(key) > LONGEST_KEY:
+        cdef Card card = None if person is None else card_of(person)
+        if card is None or self.topics[at] == NO_TOPIC or len(key) > LONGEST_KEY:
             return False
         self.raw = span_of(value)
-        if not everpost_look(self.raw, span_of(self.head), span_of(person.owner), &self.seen):
+        if not everpost_look(self.raw, span_of(self.head), card.part(0), &self.seen):
             return False
         cdef Span kind = self.seen.kind
         cdef Rules rules = self.rules.get(PyBytes_FromStringAndSize(<const char *>kind.at, kind.size))
-        if rules is None or not self.ordinary(rules, person):
+        if rules is None or not self.ordinary(rules, card, person):
             return False
         page = self.page_of(self.partitions[at])
         id = self.identify(key)
         before = self.decided(self.partitions[at], id)
         if before is not None and not self.repeats(before, at):
             return False
-        plate = self.plate(at, person, before is None)
+        plate = self.plate(at, card, person, before is None)
         if plate is None:
             return False
-        self.fill(at, plate, person)
+        self.fill(at, plate, card)
         self.note(at, plate, page, id if before is None else None)
         return True
 
-    cdef bint ordinary(self, Rules rules, person) except -1:
+    cdef bint ordinary(self, Rules rules, Card card, person) except -1:
         """Whether the gates that look at what changes from event to event let it pass in their usual words."""
         cdef const Seen *seen = &self.seen
         self.end = seen.expires if seen.expiring else seen.created + rules.lasts
@@ -284,28 +143,17 @@ cdef class Short:
             return False
         if not printable(seen.id, LONGEST_ID) or not rules.pass_(seen):
             return False
-        if not self.readable(seen.collapse) or not self.readable(seen.locale) or not self.readable(seen.trace):
+        if not readable(seen.collapse) or not readable(seen.locale) or not readable(seen.trace):
             return False
         self.digest_content()
-        profile = person.profile
-        if profile.quiet_from is not None and not self.wakes(person.patterns, profile):
+        if card.sleeper and not self.wakes(card.patterns, person.profile):
             return False
         if not self.recalls:
             return True
         id = PyUnicode_DecodeUTF8(<const char *>seen.id.at, seen.id.size, NULL)
         return not self.express.recalled(
-            rules.kind, profile, id, words_of(seen.collapse), seen.created
+            rules.kind, person.profile, id, words_of(seen.collapse), seen.created
         )
-
-    cdef bint readable(self, Span encoded) except -1:
-        """Whether it is UTF-8."""
-        if everpost_plain(encoded):  # with its length before it, which is one byte then
-            return True
-        try:
-            words_of(encoded)
-        except UnicodeDecodeError:
-            return False
-        return True
 
     cdef bint wakes(self, patterns, profile) except -1:
         """Whether it is no quiet hour for people of this shape."""
@@ -360,28 +208,22 @@ cdef class Short:
         self.value[WHERE].size = size + number
         return True
 
-    cdef Plate plate(self, Py_ssize_t at, person, bint fresh):
+    cdef Plate plate(self, Py_ssize_t at, Card card, person, bint fresh):
         cdef Span kind = self.seen.kind
         locale = words_of(self.seen.locale)
         key = (
             PyBytes_FromStringAndSize(<const char *>kind.at, kind.size), self.topics[at], self.partitions[at],
             self.seen.collapse.size == 0, locale, self.seen.trace.size == 0, fresh,
         )
-        pattern = (<dict>person.patterns).get(key, MISSING)
+        pattern = card.patterns.get(key, MISSING)
         if pattern is MISSING:
             pattern = self.express.pattern(key, at, person)
-        if pattern is None or len(person.blanks) + len(pattern.targets) > VALUES - PERSON:
-            return None
-        if pattern.plate is None:
-            if not fits(pattern):
-                return None
-            pattern.plate = Plate(pattern)
-        return pattern.plate
+        return None if pattern is None else plate_of(pattern, card)
 
-    cdef int fill(self, Py_ssize_t at, Plate plate, person) except -1:
+    cdef int fill(self, Py_ssize_t at, Plate plate, Card card) except -1:
         """Write the values of the blanks down, then the records."""
         cdef Span *value = self.value
-        cdef int place = PERSON
+        cdef int number
         value[EVENT_ID] = self.seen.event_id
         value[COLLAPSE] = self.seen.collapse
         value[TRACE] = self.seen.trace
@@ -396,10 +238,9 @@ cdef class Short:
         self.small[2][0] = 2  # the second branch
         value[EXPIRES].size = 1 + everpost_write_long(&self.small[2][1], self.end)
         value[RAW].size = everpost_write_long(self.small[3], self.raw.size)
-        for blank in person.blanks:
-            value[place] = span_of(blank)
-            place += 1
-        self.name_deliveries(plate, self.keys[at], person.places, place)
+        for number in range(card.blanks):
+            value[PERSON + number] = card.part(1 + number)
+        self.name_deliveries(plate, self.keys[at], card)
         for sheet in plate.sheets:
             self.put(<Sheet>sheet, self.keys[at])
         return 0
@@ -412,7 +253,7 @@ cdef class Short:
         (<list>written).append(message)
         return 0
 
-    cdef int name_deliveries(self, Plate plate, bytes key, tuple places, int place) except -1:
+    cdef int name_deliveries(self, Plate plate, bytes key, Card card) except -1:
         """`delivery_ids` of the event, each as an Avro string."""
         cdef Sha1 state = self.namespace  # 16 bytes; most events' next 48 end in the middle of their id
         cdef uint8_t both[LONGEST_KEY + 1 + LONGEST_PART]
@@ -427,11 +268,11 @@ cdef class Short:
         memcpy(&both[user.size + 1], event.at, event.size)
         everpost_sha1_take(&state, both, user.size + 1 + event.size)
         for number in range(plate.targets):
-            address = span_of(places[plate.target[number]])
+            address = card.part(1 + card.blanks + plate.target[number])
             everpost_sha1(digest, &state, address.at, address.size)
             write_uuid(self.ids[number], digest)
-            self.value[place + number].at = self.ids[number]
-            self.value[place + number].size = 37
+            self.value[PERSON + card.blanks + number].at = self.ids[number]
+            self.value[PERSON + card.blanks + number].size = 37
         return 0
 
     cdef int note(self, Py_ssize_t at, Plate plate, page, id) except -1:

@@ -44,7 +44,7 @@ static const uint8_t everpost_sigma[12][16] = {
         v[b] = EVERPOST_RIGHT64(v[b] ^ v[c], 63);  \
     } while (0)
 
-static void everpost_blake2b_block(uint64_t h[8], const uint8_t block[128], uint64_t counted, int last)
+static inline void everpost_blake2b_block(uint64_t h[8], const uint8_t block[128], uint64_t counted, int last)
 {
     uint64_t v[16], m[16];
     for (int i = 0; i < 16; i++) {
@@ -78,7 +78,7 @@ static void everpost_blake2b_block(uint64_t h[8], const uint8_t block[128], uint
 }
 
 /* `size` bytes of digest (1 to 64) over `length` bytes. */
-static void everpost_blake2b(uint8_t *out, size_t size, const uint8_t *in, size_t length)
+static inline void everpost_blake2b(uint8_t *out, size_t size, const uint8_t *in, size_t length)
 {
     uint64_t h[8];
     uint8_t rest[128] = {0};
@@ -105,7 +105,7 @@ static void everpost_blake2b(uint8_t *out, size_t size, const uint8_t *in, size_
         a = next;                                                                 \
     } while (0)
 
-static void everpost_sha1_block(uint32_t h[5], const uint8_t block[64])
+static inline void everpost_sha1_block(uint32_t h[5], const uint8_t block[64])
 {
     uint32_t w[80], a = h[0], b = h[1], c = h[2], d = h[3], e = h[4];
     for (int i = 0; i < 16; i++) {
@@ -141,14 +141,14 @@ typedef struct {
     size_t length; /* bytes taken in so far */
 } everpost_sha1_state;
 
-static void everpost_sha1_start(everpost_sha1_state *state)
+static inline void everpost_sha1_start(everpost_sha1_state *state)
 {
     static const uint32_t start[5] = {0x67452301U, 0xefcdab89U, 0x98badcfeU, 0x10325476U, 0xc3d2e1f0U};
     memcpy(state->h, start, sizeof start);
     state->length = 0;
 }
 
-static void everpost_sha1_take(everpost_sha1_state *state, const uint8_t *in, size_t length)
+static inline void everpost_sha1_take(everpost_sha1_state *state, const uint8_t *in, size_t length)
 {
     while (length > 0) {
         size_t there = state->length % 64, some = length < 64 - there ? length : 64 - there;
@@ -163,7 +163,7 @@ static void everpost_sha1_take(everpost_sha1_state *state, const uint8_t *in, si
 }
 
 /* 20 bytes of digest over what `state` has taken in and `length` bytes more; it stays as it is. */
-static void everpost_sha1(uint8_t out[20], const everpost_sha1_state *before, const uint8_t *in, size_t length)
+static inline void everpost_sha1(uint8_t out[20], const everpost_sha1_state *before, const uint8_t *in, size_t length)
 {
     everpost_sha1_state state = *before;
     everpost_sha1_take(&state, in, length);

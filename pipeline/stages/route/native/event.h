@@ -42,7 +42,7 @@ typedef struct {
     const uint8_t *at, *end;
 } everpost_reader;
 
-static int everpost_long(everpost_reader *from, int64_t *value)
+static inline int everpost_long(everpost_reader *from, int64_t *value)
 {
     uint64_t rest = 0;
     for (int shift = 0; from->at < from->end && shift < 64; shift += 7) {
@@ -60,7 +60,7 @@ static int everpost_long(everpost_reader *from, int64_t *value)
 }
 
 /* `whole` is the string as it is encoded, `text` what it says; either may be null. */
-static int everpost_text(everpost_reader *from, everpost_span *whole, everpost_span *text)
+static inline int everpost_text(everpost_reader *from, everpost_span *whole, everpost_span *text)
 {
     const uint8_t *begin = from->at;
     int64_t size;
@@ -80,7 +80,7 @@ static int everpost_text(everpost_reader *from, everpost_span *whole, everpost_s
 }
 
 /* One byte of the union ["null", …]: 0, 1, or -1 for neither. */
-static int everpost_branch(everpost_reader *from)
+static inline int everpost_branch(everpost_reader *from)
 {
     if (from->at >= from->end || (*from->at != 0 && *from->at != 2)) {
         return -1;
@@ -88,7 +88,7 @@ static int everpost_branch(everpost_reader *from)
     return *from->at++ == 2;
 }
 
-static int everpost_maybe_text(everpost_reader *from, everpost_span *whole)
+static inline int everpost_maybe_text(everpost_reader *from, everpost_span *whole)
 {
     int there = everpost_branch(from);
     whole->at = from->at;
@@ -96,7 +96,7 @@ static int everpost_maybe_text(everpost_reader *from, everpost_span *whole)
     return there == 0 || (there == 1 && everpost_text(from, whole, NULL));
 }
 
-static int everpost_value(everpost_reader *from, everpost_entry *entry)
+static inline int everpost_value(everpost_reader *from, everpost_entry *entry)
 {
     int64_t number;
     entry->value.at = from->at;
@@ -133,14 +133,14 @@ static int everpost_value(everpost_reader *from, everpost_entry *entry)
     return 1;
 }
 
-static int everpost_before(const everpost_span *one, const everpost_span *other)
+static inline int everpost_before(const everpost_span *one, const everpost_span *other)
 {
     size_t both = one->size < other->size ? one->size : other->size;
     int order = memcmp(one->at, other->at, both);
     return order < 0 || (order == 0 && one->size < other->size);
 }
 
-static int everpost_entries(everpost_reader *from, everpost_seen *seen)
+static inline int everpost_entries(everpost_reader *from, everpost_seen *seen)
 {
     int64_t count;
     seen->entries = 0;
@@ -169,7 +169,7 @@ static int everpost_entries(everpost_reader *from, everpost_seen *seen)
 }
 
 /* 1 when `value` is an ordinary event: `head` (magic byte, schema id), then user_id and tenant as in `owner`. */
-static int everpost_look(everpost_span value, everpost_span head, everpost_span owner, everpost_seen *seen)
+static inline int everpost_look(everpost_span value, everpost_span head, everpost_span owner, everpost_seen *seen)
 {
     everpost_reader from = {value.at + head.size, value.at + value.size};
     if (value.size < head.size || memcmp(value.at, head.at, head.size) != 0
@@ -199,7 +199,7 @@ static int everpost_look(everpost_span value, everpost_span head, everpost_span 
     return everpost_maybe_text(&from, &seen->trace) && everpost_entries(&from, seen) && from.at == from.end;
 }
 
-static size_t everpost_write_long(uint8_t *to, int64_t value)
+static inline size_t everpost_write_long(uint8_t *to, int64_t value)
 {
     uint64_t rest = (uint64_t)value << 1 ^ (uint64_t)(value >> 63);
     size_t size = 0;
@@ -211,14 +211,14 @@ static size_t everpost_write_long(uint8_t *to, int64_t value)
     return size;
 }
 
-static uint8_t *everpost_append(uint8_t *to, everpost_span span)
+static inline uint8_t *everpost_append(uint8_t *to, everpost_span span)
 {
     memcpy(to, span.at, span.size);
     return to + span.size;
 }
 
 /* What `Event.content` is a digest of, for an event without channels of its own; `to` holds the event and 16 more. */
-static size_t everpost_content(const everpost_seen *seen, uint8_t *to)
+static inline size_t everpost_content(const everpost_seen *seen, uint8_t *to)
 {
     uint8_t *at = everpost_append(to, seen->type);
     *at++ = 0;
@@ -232,7 +232,7 @@ static size_t everpost_content(const everpost_seen *seen, uint8_t *to)
 }
 
 /* Whether all of it is printable ASCII; if not, somebody who knows Unicode must look. */
-static int everpost_plain(everpost_span text)
+static inline int everpost_plain(everpost_span text)
 {
     for (size_t i = 0; i < text.size; i++) {
         if (text.at[i] < 0x20 || text.at[i] > 0x7e) {
@@ -242,7 +242,7 @@ static int everpost_plain(everpost_span text)
     return 1;
 }
 
-static uint8_t *everpost_digits(uint8_t *to, int64_t number, int digits)
+static inline uint8_t *everpost_digits(uint8_t *to, int64_t number, int digits)
 {
     for (int place = digits - 1; place >= 0; place--, number /= 10) {
         to[place] = (uint8_t)('0' + number % 10);
@@ -252,7 +252,7 @@ static uint8_t *everpost_digits(uint8_t *to, int64_t number, int digits)
 
 /* Year, month and day behind one another with what parts them: days since 1970 in the proleptic Gregorian
  * calendar, taken apart in eras of 400 years that begin in March. */
-static uint8_t *everpost_date(uint8_t *to, int64_t days)
+static inline uint8_t *everpost_date(uint8_t *to, int64_t days)
 {
     int64_t shifted = days + 719468, era = shifted / 146097, day = shifted % 146097;
     int64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
@@ -266,7 +266,7 @@ static uint8_t *everpost_date(uint8_t *to, int64_t days)
 }
 
 /* "until 2026-11-23T09:00:00.120000+00:00" as an Avro string, for a moment from 1970 to 9999 in ms. */
-static size_t everpost_until(uint8_t *to, int64_t ms)
+static inline size_t everpost_until(uint8_t *to, int64_t ms)
 {
     int64_t rest = ms % 86400000;
     uint8_t *at = to + 1;
