@@ -22,7 +22,7 @@ def asked(control: str, path: str, method: str, body: object = None) -> bytes:
     """One request to the control door of the local providers, which listens on the loopback."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(control + path, data=data, method=method)
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return answer.read()
 
 

@@ -48,7 +48,7 @@ class System:
             text = run(self.environment, "why", event_id).stdout
             return text if told in text else ""
 
-        text = services.until(answered, 30)
+        text = services.until(answered)
         assert text.count("  STOPPED ") <= text.count("Event ")
         return text
 
@@ -104,7 +104,7 @@ def test_recalled(system: System) -> None:
         text = system.why(event_id, "decided")
         return text if stopped in text else ""
 
-    text = services.until(moved, 15)  # an order reaches every stage within a second
+    text = services.until(moved)  # an order reaches every stage within a second
     assert "was not sent (recalled): an operator has withdrawn it" in text
 
 
@@ -193,3 +193,12 @@ def test_delivered(system: System) -> None:
     assert "STOPPED" not in text
     assert "passed  template: version 1 in de, of de-AT → de → en" in text
     assert "    attempt 1 " in text
+
+
+def test_what_is_wrong_is_told_with_its_fix(system: System) -> None:
+    """Bad input is refused at the door, by field and fix."""
+    missing = run(system.environment, "publish", "flight.cancelled", "flight=UA 1", "--user", ANN)
+    assert missing.returncode == 78
+    assert "data.carrier: is missing; flight.cancelled needs a string here" in missing.stderr
+    unknown = run(system.environment, "publish", "flight.moved", "--user", ANN)
+    assert "'flight.moved' is not in the catalogue" in unknown.stderr

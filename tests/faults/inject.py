@@ -95,7 +95,7 @@ def _stop(bench: Bench, fault: Fault) -> tuple[Router, float]:
     """A router that has stopped itself at the step, and since when."""
     router = bench.stand.routers.get(fault.router)
     router.order("stop", fault.step, fault.batch)
-    until(router.stopped, 20)
+    until(router.stopped, 60)
     return router, time.monotonic()
 
 

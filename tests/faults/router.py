@@ -41,7 +41,7 @@ from tests.support.topics import read_tenant
 _log = logging.getLogger(__name__)
 _WIRE = Wire(LockFile())
 _FIRST = 60.0  # seconds for the first decisions
-_PATIENCE = 30.0  # seconds without any decision, after which what is not decided counts as lost
+_PATIENCE = 60.0  # seconds without any decision, after which what is not decided counts as lost
 
 
 def run(faults: Sequence[Fault], *, seed: int, rate: int, home: Path) -> Report:

@@ -49,18 +49,19 @@ def made(number: int, *, due_at: datetime = LATER) -> Hold:
 async def write(kafka: str, holds: Sequence[Hold]) -> None:
     """As the router does: each into the partition number of its event."""
     producer = await KafkaProducer.open(kafka, client_id="test")
-    await producer.send_all(
-        [
-            Outgoing(
-                topic=HOLDS,
-                key=user_key(one.tenant, one.user_id),
-                value=WIRE.encode(one),
-                partition=one.source_partition,
-            )
-            for one in holds
-        ]
-    )
-    await producer.aclose()
+    records = [
+        Outgoing(
+            topic=HOLDS,
+            key=user_key(one.tenant, one.user_id),
+            value=WIRE.encode(one),
+            partition=one.source_partition,
+        )
+        for one in holds
+    ]
+    try:
+        await producer.send_all(records)
+    finally:
+        await producer.aclose()
 
 
 @asynccontextmanager

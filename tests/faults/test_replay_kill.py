@@ -35,7 +35,7 @@ def keys(kafka: str, tenant: str) -> Counter[bytes]:
 
 @asynccontextmanager
 async def halfway(
-    kafka: str, postgres: str, tenant: str, rate: int = 200
+    kafka: str, postgres: str, tenant: str, rate: int = 100
 ) -> AsyncGenerator[asyncio.subprocess.Process]:
     """A replay that has sent some of its letters; killed at the end, if it still runs."""
     words = ("replay", "--tenant", tenant, "--rate", str(rate), *WHY)
@@ -120,7 +120,7 @@ async def test_an_operator_stops_a_run_that_works(kafka: str, postgres: str, ten
         async with halfway(kafka, postgres, tenant, 50) as process:
             run_id = await the_run(kafka, postgres)
             assert (await (await start(kafka, postgres, "pause", run_id, *WHY)).wait()) == 0
-            assert await asyncio.wait_for(process.wait(), 30) == 0
+            assert await asyncio.wait_for(process.wait(), 60) == 0
         assert (await command(kafka, postgres, "runs", run_id))["status"] == "paused"
         async with working(kafka, postgres, tenant, run_id) as slow:
             taken = await command(kafka, postgres, "resume", run_id, *WHY)

@@ -55,6 +55,15 @@ def records() -> list[Outgoing]:
     return found
 
 
+async def feed(kafka: str) -> None:
+    """Put all of it on its topics."""
+    producer = await KafkaProducer.open(kafka, client_id="test-account-feed")
+    try:
+        await producer.send_all(records())
+    finally:
+        await producer.aclose()
+
+
 async def account(dsn: str, kafka: str, group: str) -> None:
     """Run the stage until its group has read everything there is, then stop it."""
     consumer = await KafkaConsumer.open(kafka, TOPICS, group=group, instance="0")
@@ -78,9 +87,7 @@ async def account(dsn: str, kafka: str, group: str) -> None:
 async def test_lost_connections_lose_no_record(postgres: str, kafka: str) -> None:
     """PostgreSQL cuts every connection again and again while the stage works: the rows are all there."""
     create_topics(kafka)
-    producer = await KafkaProducer.open(kafka, client_id="test-account-feed")
-    await producer.send_all(records())
-    await producer.aclose()
+    await feed(kafka)
     cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity where pid <> pg_backend_pid() and datname = $1"
     async with migrated(postgres):
         own = await asyncpg.connect(postgres)
@@ -91,9 +98,10 @@ async def test_lost_connections_lose_no_record(postgres: str, kafka: str) -> Non
         while not working.done():
             cuts += await own.fetchval(cut, await own.fetchval("select current_database()"))
             await asyncio.wait({working}, timeout=0.3)
+        await working
     finally:
+        working.cancel()
         await own.close()
-    await working
     assert cuts > 0
     async with migrated(postgres) as pool:
         tables = await dump(pool, "decision_log", "delivery_log", "attempt_log")
@@ -114,9 +122,7 @@ async def test_lost_connections_lose_no_record(postgres: str, kafka: str) -> Non
 async def test_records_become_rows_and_again_the_same_rows(postgres: str, kafka: str) -> None:
     """Through the real topics in small batches; a second group reads all of it once more."""
     create_topics(kafka)
-    producer = await KafkaProducer.open(kafka, client_id="test-account-feed")
-    await producer.send_all(records())
-    await producer.aclose()
+    await feed(kafka)
     tables = ("decision_log", "delivery_log", "attempt_log")
     await account(postgres, kafka, "test-account-1")
     async with migrated(postgres) as pool:

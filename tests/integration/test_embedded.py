@@ -138,10 +138,12 @@ def restarts(running: Stack, name: str) -> int:
 async def test_database_is_durable(postgres: str) -> None:
     """A fresh database is empty, and a commit in it is on disk before it is acknowledged."""
     connection = await asyncpg.connect(postgres, timeout=10)
-    settings = [await connection.fetchval(f"show {name}") for name in ("fsync", "synchronous_commit")]
-    assert settings == ["on", "on"]
-    assert await connection.fetchval("select count(*) from pg_tables where schemaname = 'public'") == 0
-    await connection.close()
+    try:
+        settings = [await connection.fetchval(f"show {name}") for name in ("fsync", "synchronous_commit")]
+        assert settings == ["on", "on"]
+        assert await connection.fetchval("select count(*) from pg_tables where schemaname = 'public'") == 0
+    finally:
+        await connection.close()
 
 
 def test_topics_come_from_the_table_only(kafka: str) -> None:

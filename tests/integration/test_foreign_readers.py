@@ -100,11 +100,11 @@ def test_golden_records_are_read_alike(kafka: str, registry: str, wire: Wire, na
     records = [example.record for example in examples() if example.name == name]
     topic = f"golden.{name}"
     admin = AdminClient({"bootstrap.servers": kafka})  # has to outlive what it promised
-    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(15)
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(60)
     producer = Producer({"bootstrap.servers": kafka})
     for record in records:
         producer.produce(topic, wire.encode(record), key="acme/u-1")
-    assert producer.flush(15) == 0
+    assert producer.flush(60) == 0
     messages = read_tenant(kafka, topic, "acme")
     assert len(messages) == len(records) > 0
     agree(kafka, registry, f"golden[.]{name}", messages, records)

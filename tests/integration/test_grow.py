@@ -33,7 +33,7 @@ from tests.support.topics import read_tenant
 pytestmark = pytest.mark.integration
 TENANT = "grow"
 USERS = [f"u-{n}" for n in range(12)]
-_ANSWER = 15.0  # seconds
+_ANSWER = 60.0  # seconds
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_the_command_never_forgets_silently(own: str, postgres: str) -> None:
     with router(four):
         until(lambda: len(decided(own)) == len(USERS), 60, 0.2)
         assert "1 routers run" in run(four, "topics", "grow", "6").stderr
-    until(lambda: "routers run" not in run(four, "topics", "grow", "6").stderr, 30)
+    until(lambda: "routers run" not in run(four, "topics", "grow", "6").stderr)
 
     moving = {
         u for u in USERS if partition_of(user_key(TENANT, u), 6) != partition_of(user_key(TENANT, u), 4)

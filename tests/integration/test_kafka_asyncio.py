@@ -20,7 +20,7 @@ from pipeline.model.record import Incoming, Outgoing
 from tests.support.sending import eventually
 
 pytestmark = pytest.mark.integration
-SECONDS = 40.0  # a join, a rebalance
+SECONDS = 60.0  # a join, a rebalance
 
 
 @pytest.fixture

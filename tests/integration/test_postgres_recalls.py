@@ -84,7 +84,7 @@ async def test_fresh_orders_are_a_second_old_at_most_and_outlive_an_outage(postg
         async def known() -> bool:
             return fresh().match(collapse_key="gate", **match) is not None
 
-        await eventually(known, 10)
+        await eventually(known)
         task.cancel()
     other = await connect(postgres)
     away = Fresh(PostgresRecalls(other))

@@ -23,7 +23,7 @@ from tests.support.topics import create_topics, read_tenant
 pytestmark = pytest.mark.integration
 WIRE = Wire(LockFile())
 TOPIC = "notification.events.normal"
-DEADLINE = 30.0  # seconds
+DEADLINE = 60.0  # seconds
 
 
 def made(tenant: str, number: int, user: str = "u-1") -> Event:

@@ -10,21 +10,20 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4  # noqa: TID251 - ids of a run of its own, on a broker that other tests use
 
-import asyncpg
 import pytest
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Message, Producer
 
 from pipeline.adapters.kafka.admin import apply
 from pipeline.adapters.kafka.ends import end_offsets
 from pipeline.adapters.kafka.readback import read_back, values
 from pipeline.adapters.kafka.transact import Transactor
-from pipeline.adapters.postgres.migrate import migrate
-from pipeline.adapters.postgres.pool import connect
+from pipeline.adapters.postgres.pool import connect, transaction
 from pipeline.adapters.postgres.profiles import PostgresProfiles, save_profiles
 from pipeline.adapters.wire.codec import Wire
 from pipeline.adapters.wire.ids import LockFile
 from pipeline.model.decision import Decision
 from pipeline.model.errors import DependencyDown
+from pipeline.model.event import Event
 from pipeline.model.hold import Hold
 from pipeline.model.profile import Profile
 from pipeline.model.topics import DEAD, DECISIONS, HOLDS, RELEASED, WINDOW, table
@@ -33,9 +32,11 @@ from pipeline.stages.route import step as route
 from pipeline.stages.route.records import GROUP
 from pipeline.stages.route.state import RouterState
 from tests.support import routing
+from tests.support.database import migrated
 from tests.support.make import event, profile
 from tests.support.routing import Fetch, MemoryStore
 from tests.support.services import until
+from tests.support.topics import read_topic
 
 pytestmark = pytest.mark.integration
 WIRE = Wire(LockFile())
@@ -82,7 +83,7 @@ def running(
         yield thread
     finally:
         stop.set()
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -104,23 +105,18 @@ def publish(kafka: str, records: Sequence[tuple[bytes | None, bytes | None]]) ->
 
     for key, value in records:
         producer.produce(NORMAL, value, key, on_delivery=delivered)
-        producer.flush(10)
+        assert producer.flush(60) == 0
     return places
 
 
 def read_dead(kafka: str) -> dict[tuple[int, int], Message]:
     """The dead letters of the router, by partition and offset of their source."""
-    consumer = Consumer(
-        {"bootstrap.servers": kafka, "group.id": str(uuid4()), "isolation.level": "read_committed"}
-    )
-    consumer.assign([TopicPartition(DEAD, n, 0) for n in range(4)])
     found: dict[tuple[int, int], Message] = {}
-    while (message := consumer.poll(2)) is not None:
+    for message in read_topic(kafka, DEAD):
         headers = {name: value for name, value in message.headers() or () if isinstance(value, bytes)}
         if headers.get("__dlq.errors.topic") == NORMAL.encode():
             place = (int(headers["__dlq.errors.partition"]), int(headers["__dlq.errors.offset"]))
             found[place] = message
-    consumer.close()
     return found
 
 
@@ -142,10 +138,8 @@ POISON: list[tuple[bytes | None, bytes | None]] = [
 async def test_poison_is_kept_and_stops_nothing(kafka: str, postgres: str) -> None:
     """Each bad record gets a decision and a dead letter with its very bytes; the next good one goes out."""
     apply(kafka, table(4), 1)
-    connection = await asyncpg.connect(postgres)
-    await migrate(connection)
-    await save_profiles(connection, [profile("u-1", channels=["sms"])])
-    await connection.close()
+    async with migrated(postgres) as pool, transaction(pool) as connection:
+        await save_profiles(connection, [profile("u-1", channels=["sms"])])
     good = event(str(uuid4()), created_at=now())
     places = publish(kafka, [*POISON, (good.key, WIRE.encode(good))])
     with _fetching(postgres) as fetch, running(kafka, fetch):
@@ -165,25 +159,28 @@ async def test_poison_is_kept_and_stops_nothing(kafka: str, postgres: str) -> No
 def test_a_hold_comes_back_once_however_often_it_is_released(kafka: str) -> None:
     """The hold lies in its event's partition number; its release is decided again, a second one is a duplicate."""
     apply(kafka, table(4), 1)
-    due = now() + timedelta(seconds=3)
-    what = event(str(uuid4()), created_at=now(), deliver_at=due)
 
-    def verdicts() -> list[str]:
-        return [d.verdict for d in decisions(kafka) if d.event_id == what.event_id]
+    def verdicts(of: Event) -> list[str]:
+        return [d.verdict for d in decisions(kafka) if d.event_id == of.event_id]
 
     with running(kafka, everybody):
+        first = event(str(uuid4()), created_at=now())
+        publish(kafka, [(first.key, WIRE.encode(first))])
+        until(lambda: verdicts(first) == ["deliver"], pause=0.2)  # who starts late would find it due already
+        due = now() + timedelta(seconds=5)
+        what = event(str(uuid4()), created_at=now(), deliver_at=due)
         ((partition, _),) = publish(kafka, [(what.key, WIRE.encode(what))])
-        until(lambda: verdicts() == ["held"], 30, 0.2)
+        until(lambda: verdicts(what) == ["held"], pause=0.2)
         held = [
             WIRE.decode(Hold, value) for value in values(kafka, HOLDS, [partition], due - timedelta(hours=1))
         ]
         (mine,) = (hold for hold in held if hold.event_id == what.event_id)
-        until(lambda: now() > due, 10, 0.1)
+        until(lambda: now() > due, pause=0.1)
         producer = Producer({"bootstrap.servers": kafka})
         for _ in range(2):
             producer.produce(RELEASED, WIRE.encode(mine), what.key, partition)
-        producer.flush(10)
-        until(lambda: verdicts() == ["held", "deliver", "duplicate"], 30, 0.2)
+        assert producer.flush(60) == 0
+        until(lambda: verdicts(what) == ["held", "deliver", "duplicate"], pause=0.2)
 
 
 @contextmanager
@@ -194,7 +191,7 @@ def _fetching(postgres: str) -> Generator[Fetch]:
     thread.start()
 
     def wait(coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(30)
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(60)
 
     pool = wait(connect(postgres, size=2))
     profiles = PostgresProfiles(pool)
@@ -228,7 +225,7 @@ def test_an_outage_pauses_and_skips_nothing(kafka: str) -> None:
         return Counter(d.event_id for d in decisions(kafka) if d.event_id.startswith(run))
 
     with running(kafka, fetch):
-        assert asked.wait(30)
+        assert asked.wait(60)
         assert not mine()
         away.clear()
         until(lambda: len(mine()) == 300, 60, 0.2)

@@ -36,10 +36,10 @@ def test_urgent_overtakes_bulk(kafka: str) -> None:
         for n in range(BULK)
     ]
     producer.produce_batch(events("bulk"), [{"key": e.key, "value": WIRE.encode(e)} for e in queued])
-    producer.flush(30)
+    assert producer.flush(60) == 0
     urgent = event(f"{run}-urgent", "u-1", priority="urgent", created_at=began)
     producer.produce(events("urgent"), WIRE.encode(urgent), urgent.key)
-    producer.flush(10)
+    assert producer.flush(60) == 0
 
     def decided() -> list[bytes]:
         return list(values(kafka, DECISIONS, range(4), began - timedelta(seconds=1)))

@@ -38,7 +38,7 @@ def up(home: Path, environment: Mapping[str, str] = os.environ) -> Generator["su
             process.communicate(timeout=60)
         finally:
             process.kill()
-        _, alive = psutil.wait_procs(children, timeout=10)
+        _, alive = psutil.wait_procs(children, timeout=60)
         assert not alive
 
 

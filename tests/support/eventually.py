@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 
-async def eventually(holds: Callable[[], Awaitable[object]], seconds: float = 30.0) -> None:
+async def eventually(holds: Callable[[], Awaitable[object]], seconds: float = 60.0) -> None:
     """Return when the condition holds; TimeoutError after `seconds`."""
     async with asyncio.timeout(seconds):
         while not await holds():  # noqa: ASYNC110  # servers have no asyncio.Event

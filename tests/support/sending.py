@@ -204,7 +204,7 @@ class Rig:
             yield
         finally:
             stop.set()
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, 60)
 
     def told(self) -> list[Told]:
         """The outcomes so far."""

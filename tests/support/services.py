@@ -32,7 +32,7 @@ def scratch() -> Generator[Path]:
         shutil.rmtree(path)
 
 
-def until(what: Callable[[], T], deadline: float = 30.0, pause: float = 0.02) -> T:
+def until(what: Callable[[], T], deadline: float = 60.0, pause: float = 0.02) -> T:
     """Wait for a condition to hold, and return what it said. Fails after `deadline` seconds."""
     end = time.monotonic() + deadline
     while not (answer := what()):

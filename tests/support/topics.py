@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from pipeline.model.topics import table
 from tests.support.services import until
 
-_ANSWER = 15.0  # seconds
+_ANSWER = 60.0  # seconds
 _READING = 60.0  # seconds for a whole topic
 
 
@@ -25,9 +25,7 @@ def create_topics(servers: str, partitions: int = 4) -> None:
         except KafkaException as error:
             if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
                 raise
-    until(
-        lambda: _led(admin, [TopicPartition(topic.topic, n) for topic in new for n in range(partitions)]), 30
-    )
+    until(lambda: _led(admin, [TopicPartition(topic.topic, n) for topic in new for n in range(partitions)]))
 
 
 def _led(admin: AdminClient, places: Sequence[TopicPartition]) -> bool:
@@ -39,11 +37,15 @@ def _led(admin: AdminClient, places: Sequence[TopicPartition]) -> bool:
 
 def read_tenant(servers: str, topic: str, tenant: str) -> Sequence[Message]:
     """Every committed record of a topic whose key belongs to the tenant, in order by partition."""
+    return [message for message in read_topic(servers, topic) if _of(message, tenant)]
+
+
+def read_topic(servers: str, topic: str) -> Sequence[Message]:
+    """Every committed record of a topic, in order by partition."""
     admin = AdminClient({"bootstrap.servers": servers})
     numbers = admin.list_topics(topic, _ANSWER).topics[topic].partitions
     starts = [TopicPartition(topic, number, OFFSET_BEGINNING) for number in numbers]
-    found = [message for message in _to_the_end(servers, f"test-{tenant}", starts) if _of(message, tenant)]
-    return sorted(found, key=lambda m: (m.partition(), m.offset()))
+    return sorted(_to_the_end(servers, f"test-{topic}", starts), key=lambda m: (m.partition(), m.offset()))
 
 
 def lag(servers: str, group: str, topics: Sequence[str]) -> int:

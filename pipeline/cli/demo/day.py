@@ -38,13 +38,13 @@ class Accepted:
 
     events: int = 0  # every call that returned
     absorbed: int = 0  # of these: repeats that met their first still waiting in the outbox
-    repeated: int = 0  # offered again after an error, so they may stand there more than once
+    distinct: int = 0  # of these: events that were not there before
 
     def __add__(self, other: "Accepted") -> "Accepted":
         return Accepted(
             events=self.events + other.events,
             absorbed=self.absorbed + other.absorbed,
-            repeated=self.repeated + other.repeated,
+            distinct=self.distinct + other.distinct,
         )
 
 
@@ -59,32 +59,28 @@ async def publish(
         part = (loop.time() - began) / seconds
         due = [step for step in queue if step.at <= part]
         queue = queue[len(due) :]
+        known = len(events)
         made = [(step, _event(step, doors.catalogue, events)) for step in due]
         direct = [event for step, event in made if step.door == "publish"]
         queued = [event for step, event in made if step.door == "outbox"]
-        (_, again), (absorbed, more) = await asyncio.gather(
+        _, absorbed = await asyncio.gather(
             _persist(lambda direct=direct: doors.client.publish_many(direct)),
             _persist(lambda queued=queued: _enqueue(queued, doors)),
         )
-        accepted += Accepted(
-            events=len(due), absorbed=absorbed, repeated=again * len(direct) + more * len(queued)
-        )
+        accepted += Accepted(events=len(due), absorbed=absorbed, distinct=len(events) - known)
         tell(accepted)
         await asyncio.sleep(_TICK)
     return accepted
 
 
-async def _persist(call: Callable[[], Awaitable[T]]) -> tuple[T, int]:
-    """Call again while Kafka or Postgres is away, as a service would: the ids make it harmless.
-
-    Gives the answer and how often it was called again.
-    """
-    for again in range(_TRIES):
+async def _persist(call: Callable[[], Awaitable[T]]) -> T:
+    """Call again while Kafka or Postgres is away, as a service would: the ids make it harmless."""
+    for _ in range(_TRIES):
         try:
-            return await call(), again
+            return await call()
         except DependencyDown:
             await asyncio.sleep(_AWAY)
-    return await call(), _TRIES
+    return await call()
 
 
 def _event(step: Step, catalogue: Catalogue, made: dict[str, Event]) -> Event:

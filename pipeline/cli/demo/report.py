@@ -20,9 +20,13 @@ class Report:
 
     @property
     def balanced(self) -> bool:
-        """The ledger closes, and counts as many events as the doors accepted."""
-        surplus = self.ledger.accepted + self.accepted.absorbed - self.accepted.events
-        return self.ledger.balanced and 0 <= surplus <= self.accepted.repeated
+        """The ledger closes, has no fewer records than the doors accepted, and each event is decided once.
+
+        There may be more: of what a publisher or a relay writes again after an error, all but one are duplicates.
+        """
+        ledger, accepted = self.ledger, self.accepted
+        complete = ledger.accepted + accepted.absorbed >= accepted.events
+        return ledger.balanced and complete and ledger.accepted - ledger.duplicates == accepted.distinct
 
     @property
     def good(self) -> bool:
