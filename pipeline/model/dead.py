@@ -29,6 +29,8 @@ PREFIX = "__dlq.errors."
 # On a record that was replayed: they travel with it through every retry, and into its next dead letter.
 REPLAY = "__dlq.replay."
 REPLAY_RUN, REPLAY_COUNT = REPLAY + "run", REPLAY + "count"
+REPLAY_AS_OF = REPLAY + "as.of"
+AS_OF_DECISION = (REPLAY_AS_OF, b"decision")  # the sender goes by the preferences that the router found
 OURS = frozenset(
     {
         *(PREFIX + name for name in ("topic", "partition", "offset", "group", "delivery.count", "message")),
@@ -39,6 +41,7 @@ OURS = frozenset(
         *(PREFIX + name for name in ("provider", "provider.code", "first.failure.at", "last.failure.at")),
         REPLAY_RUN,
         REPLAY_COUNT,
+        REPLAY_AS_OF,
     }
 )
 _MAX_MESSAGE = 1_000  # characters: the broker counts headers towards its 1 MB limit

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from pipeline.model.dead import Disposition
 from pipeline.model.event import Channel, Lane
+from pipeline.model.topics import DEAD
 
 Fate = Literal[
     "sent",  # handed to the senders again; in a dry run: would be
@@ -129,6 +130,11 @@ class Run:
     terms: Terms
     status: Status = "frozen"
 
+    @property
+    def in_retry(self) -> bool:
+        """Whether its letters are no dead ones: they wait in the retry tiers, which send them too."""
+        return any(one.topic != DEAD for one in self.ranges)
+
 
 class Claim(NamedTuple):
     """A letter as a run takes it: one delivery's attempt is taken once, whatever letters tell of it."""
@@ -136,6 +142,16 @@ class Claim(NamedTuple):
     key: str  # id of the delivery, or the letter's place when it is none
     attempt: int  # that failed; 0 when it is no delivery
     range: int  # which of the run's
+    offset: int
+
+
+class Waiting(NamedTuple):
+    """A record of a retry tier that is about to leave it."""
+
+    key: str  # id of the delivery, or the record's place when nobody can read it
+    attempt: int  # that failed; 0 when nobody can read it
+    topic: str
+    partition: int
     offset: int
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import cast
 
@@ -75,6 +76,22 @@ def _offsets_at(reader: Consumer, places: Sequence[Place], since: datetime) -> d
     at = int(since.timestamp() * 1000)
     found = reader.offsets_for_times([TopicPartition(*place, at) for place in places], _TIMEOUT)
     return {(one.topic, one.partition): one.offset if one.offset >= 0 else 1 << 62 for one in found}
+
+
+def not_passed(servers: str, group: str, ranges: Sequence[Range]) -> tuple[Range, ...]:
+    """Of the ranges what the group has not committed yet. Raises DependencyDown."""
+    if not ranges:
+        return ()
+    reader = consumer(servers, group)
+    try:
+        found = reader.committed([TopicPartition(r.topic, r.partition) for r in ranges], _TIMEOUT)
+    except KafkaException as failure:
+        raise DependencyDown(f"Kafka does not answer: {failure.args[0].str()}") from failure
+    finally:
+        reader.close()
+    passed = {(at.topic, at.partition): at.offset for at in found}
+    left = [replace(r, first=max(r.first, passed[r.topic, r.partition])) for r in ranges]
+    return tuple(one for one in left if one.first < one.end)
 
 
 class RangeReader:

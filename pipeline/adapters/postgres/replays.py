@@ -9,8 +9,9 @@ import asyncpg
 import orjson
 from pydantic import TypeAdapter
 
-from pipeline.adapters.postgres.pool import session
+from pipeline.adapters.postgres.pool import session, transaction
 from pipeline.adapters.postgres.statements import load
+from pipeline.adapters.postgres.tiers import LOCK
 from pipeline.model.errors import ConfigurationError
 from pipeline.model.replay import MOVES, Answers, Claim, Pace, Range, Run, Selection, Standing, Status, Terms
 
@@ -77,11 +78,18 @@ class PostgresReplays:
             rows = await connection.fetch(_SQL["results"], run_id)
         return {row["state"] or "waiting": row["letters"] for row in rows}
 
-    async def move(self, run_id: str, status: Status, *, at: datetime, who: str, why: str) -> bool:
-        """Another status; False when the present one does not allow it. Raises DependencyDown."""
+    async def move(
+        self, run_id: str, status: Status, *, at: datetime, who: str, why: str, in_retry: bool = False
+    ) -> bool:
+        """Another status; False when the present one does not allow it. Raises DependencyDown.
+
+        `in_retry`: of a run over the retry tiers. Afterwards the retry stage knows of it.
+        """
         allowed = [before for before, after in MOVES.items() if status in after]
-        async with session(self._pool) as connection:
+        async with transaction(self._pool) as connection:
             moved = await connection.fetchval(_SQL["move"], run_id, status, allowed, at, who, why)
+            if in_retry:
+                await connection.execute(_SQL["exclude"], LOCK)
         return moved is not None
 
     async def save(self, run_id: str, counts: Mapping[str, int]) -> Status:
@@ -121,6 +129,12 @@ class PostgresReplays:
         """Give back what was taken and not sent: of each range from this offset on. Raises DependencyDown."""
         async with session(self._pool) as connection:
             await connection.execute(_SQL["release"], run_id, list(offsets), list(offsets.values()))
+
+    async def taken(self, run_id: str, offsets: Mapping[int, int]) -> Sequence[tuple[int, int]]:
+        """What was taken of each range from this offset on, as (range, offset). Raises DependencyDown."""
+        async with session(self._pool) as connection:
+            rows = await connection.fetch(_SQL["taken"], run_id, list(offsets), list(offsets.values()))
+        return [(row["range"], row["offset"]) for row in rows]
 
     async def answers(self, sent: Sequence[tuple[str, int]]) -> Answers:
         """What became of these (delivery id, attempt). Raises DependencyDown."""

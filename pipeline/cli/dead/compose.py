@@ -5,26 +5,33 @@ import gc
 import getpass
 import signal
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import asyncpg
 
-from pipeline.adapters.kafka.forward import Forwarder
-from pipeline.adapters.kafka.ranges import RangeReader
+from pipeline.adapters.kafka.forward import Forwarder, Progress
+from pipeline.adapters.kafka.ranges import RangeReader, freeze, not_passed
 from pipeline.adapters.postgres.profiles import PostgresProfiles
 from pipeline.adapters.postgres.recalls import Fresh, PostgresRecalls
 from pipeline.adapters.postgres.replays import PostgresReplays
 from pipeline.adapters.wire.ids import LockFile
 from pipeline.adapters.wire.registry import RegistryIds
 from pipeline.adapters.wire.sketch import Sketcher
+from pipeline.model.dead import Letter
 from pipeline.model.errors import ConfigurationError, DependencyDown
-from pipeline.model.replay import Run
-from pipeline.model.topics import table
+from pipeline.model.ladder import TIERS
+from pipeline.model.record import Outgoing
+from pipeline.model.replay import Range, Run, Selection
+from pipeline.model.topics import DEAD, retry, table
 from pipeline.settings import Settings
 from pipeline.stages.replay.step import Replay
 from pipeline.stages.replay.tools import Told, Tools
+from pipeline.stages.retry.step import GROUP as RETRY
 from pipeline.wiring import catalogue, clock, pool, wire
+
+_AT_ONCE = 5_000  # letters
 
 
 def operator() -> str:
@@ -40,6 +47,17 @@ def sketcher(settings: Settings) -> Sketcher:
     if settings.schema_registry_url is None:
         return Sketcher(LockFile())
     return Sketcher(RegistryIds(settings.schema_registry_url, table(settings.partitions)))
+
+
+def ranges(servers: str, chosen: Selection, *, in_retry: bool) -> tuple[Range, ...]:
+    """What is there at this moment: the dead letters, or what has not left the retry tiers.
+
+    Raises DependencyDown, ConfigurationError.
+    """
+    if not in_retry:
+        return freeze(servers, [DEAD], chosen.since)
+    tiers = freeze(servers, [retry(tier.name) for tier in TIERS], chosen.since)
+    return not_passed(servers, RETRY, tiers)
 
 
 async def look(settings: Settings, run: Run, tell: Callable[[Told], None]) -> Told:
@@ -59,7 +77,10 @@ async def work(settings: Settings, run: Run, why: str, tell: Callable[[Told], No
     gc.set_threshold(200_000)
     async with pool(settings) as connections:
         books = PostgresReplays(connections)
-        if not await books.move(run.run_id, "running", at=clock(), who=operator(), why=why):
+        began = await books.move(
+            run.run_id, "running", at=clock(), who=operator(), why=why, in_retry=run.in_retry
+        )
+        if not began:
             raise ConfigurationError(f"run {run.run_id} is {run.status}: start a new one")
         try:
             told = await _work(settings, connections, run, tell)
@@ -85,6 +106,13 @@ async def _work(
                 "what it has sent is not sent again"
             )
         starts = {place: offset for place, (offset, _) in progress.items()}
+        if run.in_retry:
+            # What has left by itself before the retry stage knew of the run.
+            left = await asyncio.to_thread(not_passed, settings.bootstrap_servers, RETRY, run.ranges)
+            heads = {(one.topic, one.partition): one.first for one in left}
+            for one in run.ranges:
+                place = one.topic, one.partition
+                starts[place] = max(starts.get(place, 0), heads.get(place, one.end))
         with _reader(settings, run, starts) as letters:
             tools = _tools(settings, connections, letters, tell)
             return await Replay(tools, run, forwarder).run(_told_to_stop())
@@ -101,13 +129,56 @@ async def give_up(settings: Settings, run: Run, why: str) -> None:
         forwarder = await asyncio.to_thread(Forwarder.open, settings.bootstrap_servers, run)
         try:
             progress = await asyncio.to_thread(forwarder.progress)
+            offsets = {
+                n: progress.get((one.topic, one.partition), (one.first, {}))[0]
+                for n, one in enumerate(run.ranges)
+            }
+            if run.in_retry:
+                taken = await books.taken(run.run_id, offsets)
+                await asyncio.to_thread(_wait_again, settings.bootstrap_servers, run, forwarder, taken)
+            else:
+                await books.release(run.run_id, offsets)
         finally:
             forwarder.close()
-        offsets = {
-            n: progress.get((one.topic, one.partition), (one.first, {}))[0]
-            for n, one in enumerate(run.ranges)
-        }
-        await books.release(run.run_id, offsets)
+
+
+def _wait_again(servers: str, run: Run, forwarder: Forwarder, taken: Sequence[tuple[int, int]]) -> None:
+    """Put back into their tiers what was taken there and not sent.
+
+    The retry stage may have passed their places, so they get new ones: the claims stay, on the old ones.
+    Together with the run's position behind all of them, so that another abort finds none.
+    """
+    if not taken:
+        return
+    wanted = {(run.ranges[n].topic, run.ranges[n].partition, offset) for n, offset in taken}
+    parts = [
+        replace(run.ranges[n], first=min(o for m, o in taken if m == n))
+        for n in dict.fromkeys(n for n, _ in taken)
+    ]
+    records: list[Outgoing] = []
+    reader = RangeReader(servers, parts, {})
+    try:
+        while letters := reader.read(_AT_ONCE):
+            found = [one for one in letters if (one.topic, one.partition, one.offset) in wanted]
+            records.extend(_as_it_was(one) for one in found)
+    finally:
+        reader.close()
+    counts = forwarder.progress()
+    ends: Progress = {
+        (one.topic, one.partition): (one.end, counts.get((one.topic, one.partition), (0, {}))[1])
+        for one in parts
+    }
+    forwarder.write(records, ends)
+
+
+def _as_it_was(letter: Letter) -> Outgoing:
+    return Outgoing(
+        topic=letter.topic,
+        key=letter.key,
+        value=letter.value,
+        headers=tuple(letter.raw_headers),
+        partition=letter.partition,
+    )
 
 
 @contextmanager

@@ -34,6 +34,7 @@ class Filters:
     field: Annotated[tuple[str, ...], Parameter(help="with this variable of the event, as name=value")] = ()
 
 
+InRetry = Annotated[bool, Parameter(name="--retry", help="instead: what waits in the retry tiers")]
 Chosen = Annotated[Filters | None, Parameter(name="*")]
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -12,19 +12,17 @@ from cyclopts import Parameter
 from rich.markup import escape
 
 from pipeline import settings
-from pipeline.adapters.kafka.ranges import RangeReader, freeze
+from pipeline.adapters.kafka.ranges import RangeReader
 from pipeline.adapters.postgres.replays import PostgresReplays
 from pipeline.adapters.wire.sketch import Sketcher
-from pipeline.cli.dead.compose import sketcher
-from pipeline.cli.dead.filters import Chosen, selection
+from pipeline.cli.dead.compose import ranges, sketcher
+from pipeline.cli.dead.filters import Chosen, InRetry, selection
 from pipeline.cli.show import answer, say
 from pipeline.model.dead import Letter
 from pipeline.model.delivery import Delivery
 from pipeline.model.errors import ConfigurationError, Unreadable
 from pipeline.model.event import Event
-from pipeline.model.ladder import TIERS
 from pipeline.model.replay import Range, Selection, Sketch, Standing
-from pipeline.model.topics import DEAD, retry
 from pipeline.settings import Settings
 from pipeline.stages.replay.decide import claim_of
 from pipeline.stages.replay.select import matches, owner
@@ -33,7 +31,6 @@ from pipeline.wiring import clock, pool, wire
 
 _READ = 5_000  # letters at once
 AsJson = Annotated[bool, Parameter(help="print one JSON object on the last line")]
-InRetry = Annotated[bool, Parameter(name="--retry", help="instead: what waits in the retry tiers")]
 Found = tuple[Letter, Sketch | None]
 
 
@@ -121,16 +118,16 @@ def stats(filters: Chosen = None, *, retry: InRetry = False, json: AsJson = Fals
 
 def _scan(current: Settings, chosen: Selection, *, in_retry: bool) -> Iterator[Found]:
     """Everything that is meant, as of now."""
-    topics = [retry(tier.name) for tier in TIERS] if in_retry else [DEAD]
     contents = sketcher(current)
-    for letter in _letters(current.bootstrap_servers, topics, chosen):
+    meant = ranges(current.bootstrap_servers, chosen, in_retry=in_retry)
+    for letter in _letters(current.bootstrap_servers, meant):
         sketch = _sketch(contents, letter)
         if matches(chosen, letter, sketch, partial(_data, contents, sketch)):
             yield letter, sketch
 
 
-def _letters(servers: str, topics: list[str], chosen: Selection) -> Iterator[Letter]:
-    reader = RangeReader(servers, freeze(servers, topics, chosen.since), {})
+def _letters(servers: str, meant: Sequence[Range]) -> Iterator[Letter]:
+    reader = RangeReader(servers, meant, {})
     try:
         while letters := reader.read(_READ):
             yield from letters

@@ -2,19 +2,18 @@
 
 import asyncio
 import secrets
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from pipeline import settings
-from pipeline.adapters.kafka.ranges import freeze
 from pipeline.adapters.postgres.replays import PostgresReplays
-from pipeline.cli.dead.compose import look, operator, work
-from pipeline.cli.dead.filters import Chosen, Filters, pairs, selection
+from pipeline.cli.dead.compose import look, operator, ranges, work
+from pipeline.cli.dead.filters import Chosen, Filters, InRetry, pairs, selection
 from pipeline.cli.dead.report import Progress, tell
 from pipeline.model.errors import ConfigurationError
 from pipeline.model.replay import Pace, Run, Terms
-from pipeline.model.topics import DEAD
 from pipeline.settings import Settings
 from pipeline.stages.replay.edit import check
 from pipeline.stages.replay.tools import Told
@@ -28,6 +27,7 @@ DryRun = Annotated[bool, Parameter(name="--dry-run", help="say what would become
 def replay(  # noqa: PLR0913 - each is an option of the command
     filters: Chosen = None,
     *,
+    retry: InRetry = False,
     dry_run: DryRun = False,
     why: Why = "",
     rate: Annotated[float | None, Parameter(help="letters a second; default: as fast as it can")] = None,
@@ -39,7 +39,11 @@ def replay(  # noqa: PLR0913 - each is an option of the command
     uncertain: Annotated[bool, Parameter(help="also those that may have gone out")] = False,
     most: Annotated[int, Parameter(help="how often one delivery may be replayed")] = 3,
     as_of_decision: Annotated[
-        bool, Parameter(negative="--as-of-now", help="with the words of the decision, or with today's")
+        bool,
+        Parameter(
+            negative="--as-of-now",
+            help="with the words and wishes of the decision, or with today's (default)",
+        ),
     ] = False,
     json: AsJson = False,
 ) -> int:
@@ -49,21 +53,37 @@ def replay(  # noqa: PLR0913 - each is an option of the command
     the same letters again send nothing. Whether the user still wants it is asked by the sender, right
     before the request; a dry run asks it too. Ctrl-C pauses. Exit code 1 when the run stopped by itself.
 
+    With --retry it sends what waits for its next attempt now: the retry stage leaves out what the run has
+    taken, and the run what has left by itself. With --as-of-decision the pinned version of the words and the
+    wishes that the router found count; the user's global switch and the suppression list hold all the same.
+
     Example: everpost dead replay --tenant demo --channel sms --since 2h --dry-run
     """
     pace = _pace(rate, ramp, canary, patience, stop_at)
     words: Literal["now", "decision"] = "decision" if as_of_decision else "now"
     terms = Terms(edits=pairs("--set", set), uncertain=uncertain, most=most, words=words)
     check(terms.edits)
-    return _begin("replay", filters, why, pace, terms, dry=dry_run, json=json)
+    return asyncio.run(
+        _begin(_Order("replay", filters, why, pace, terms, in_retry=retry), dry=dry_run, json=json)
+    )
 
 
-def discard(filters: Chosen = None, *, dry_run: DryRun = False, why: Why = "", json: AsJson = False) -> int:
+def discard(
+    filters: Chosen = None,
+    *,
+    retry: InRetry = False,
+    dry_run: DryRun = False,
+    why: Why = "",
+    json: AsJson = False,
+) -> int:
     """Decide that dead letters stay dead: no replay takes them any more. They stay in the topic.
+
+    With --retry, that what waits is not sent any more: those deliveries end as recalled.
 
     Example: everpost dead discard --type offer.weekend --until 7d --why "the weekend is over"
     """
-    return _begin("discard", filters, why, Pace(), Terms(), dry=dry_run, json=json)
+    order = _Order("discard", filters, why, Pace(), Terms(), in_retry=retry)
+    return asyncio.run(_begin(order, dry=dry_run, json=json))
 
 
 def resume(
@@ -83,28 +103,34 @@ def resume(
     return asyncio.run(_resume(current, run_id, why.strip(), json))
 
 
-def _begin(
-    kind: str, filters: Filters | None, why: str, pace: Pace, terms: Terms, *, dry: bool, json: bool
-) -> int:
-    if not why.strip() and not dry:
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What the operator has typed."""
+
+    kind: Literal["replay", "discard"]
+    filters: Filters | None
+    why: str
+    pace: Pace
+    terms: Terms
+    in_retry: bool = field(kw_only=True)
+
+
+async def _begin(order: _Order, *, dry: bool, json: bool) -> int:
+    if not order.why.strip() and not dry:
         raise ConfigurationError("--why is empty: say for the record what was wrong and what has changed")
     current, now = settings.load(), clock()
-    chosen = selection(filters, now)
+    chosen = selection(order.filters, now)
     run = Run(
         run_id=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
-        kind="discard" if kind == "discard" else "replay",
+        kind=order.kind,
         who=operator(),
-        why=why.strip() or "dry run",
+        why=order.why.strip() or "dry run",
         at=now,
-        ranges=freeze(current.bootstrap_servers, [DEAD], chosen.since),
+        ranges=ranges(current.bootstrap_servers, chosen, in_retry=order.in_retry),
         selection=chosen,
-        pace=pace,
-        terms=terms,
+        pace=order.pace,
+        terms=order.terms,
     )
-    return asyncio.run(_run(current, run, dry=dry, json=json))
-
-
-async def _run(current: Settings, run: Run, *, dry: bool, json: bool) -> int:
     async with pool(current) as connections:
         await PostgresReplays(connections).add(run)
     progress = Progress(run)

@@ -12,6 +12,7 @@ from pipeline.model.event import Channel
 from pipeline.model.preferences import allows
 from pipeline.model.profile import Profile
 from pipeline.model.replay import Claim, Fate, Sketch, Standing, Terms
+from pipeline.model.topics import DEAD
 
 Reason = tuple[Fate, str]
 _SENT: Reason = ("sent", "")
@@ -21,7 +22,17 @@ def claim_of(letter: Letter, sketch: Sketch | None, range: int) -> Claim:
     """How a run takes the letter: by its place when it is no delivery, or one whose id is no text of ours."""
     if sketch is None or sketch.kind != "delivery" or not sketch.delivery_id.isprintable():
         return Claim(letter.place, 0, range, letter.offset)
-    return Claim(sketch.delivery_id, sketch.attempt, range, letter.offset)
+    return Claim(sketch.delivery_id, failed_attempt(letter, sketch), range, letter.offset)
+
+
+def waits(letter: Letter) -> bool:
+    """Whether it is no dead letter: it waits in a retry tier for its next attempt."""
+    return letter.topic != DEAD
+
+
+def failed_attempt(letter: Letter, sketch: Sketch) -> int:
+    """The latest attempt that was made; who waits in a tier is numbered as the one that is to come."""
+    return sketch.attempt - 1 if waits(letter) else sketch.attempt
 
 
 def judge(  # noqa: PLR0911 - one answer for each gate
@@ -34,7 +45,7 @@ def judge(  # noqa: PLR0911 - one answer for each gate
     """
     if isinstance(sketch, str):
         return "unreadable", sketch
-    if standing is not None and (known := _known(sketch, standing)) is not None:
+    if standing is not None and (known := _known(failed_attempt(letter, sketch), standing)) is not None:
         return known
     if sketch.kind == "event" and letter.fact("disposition") == "invalid":
         return "invalid", "the router has refused the event: publish it mended, under a new id"
@@ -49,8 +60,14 @@ def judge(  # noqa: PLR0911 - one answer for each gate
     return _SENT
 
 
-def judge_discard(standing: Standing | None) -> Reason:
-    """The fate of a letter that is to stay dead."""
+def judge_discard(letter: Letter, sketch: Sketch | str, standing: Standing | None) -> Reason:
+    """The fate of a letter that is to stay dead, or that waits and is not to be sent any more."""
+    if waits(letter) and isinstance(sketch, str):
+        return "unreadable", sketch  # the retry stage gives it up by itself
+    if waits(letter) and isinstance(sketch, Sketch) and standing is not None:
+        known = _known(failed_attempt(letter, sketch), standing)
+        if known is not None and known[0] in ("delivered", "superseded"):
+            return known
     if standing is None or standing.mine:
         return "discarded", ""
     if standing.discarded:
@@ -60,7 +77,9 @@ def judge_discard(standing: Standing | None) -> Reason:
     return "discarded", ""
 
 
-def unwanted(sketch: Sketch, profile: Profile | None, category: Category | None) -> str:
+def unwanted(
+    sketch: Sketch, profile: Profile | None, category: Category | None, *, as_of_decision: bool = False
+) -> str:
     """Why the user is not sent this any more; empty: it is welcome. As the sender will ask."""
     if sketch.channel == "":
         return ""  # an event: the router will ask
@@ -68,18 +87,20 @@ def unwanted(sketch: Sketch, profile: Profile | None, category: Category | None)
         return "the user is unknown by now"
     asked = category or Category(name=sketch.category, required=sketch.required)
     answer = allows(profile, asked, sketch.channel)
-    return _no_address(profile, sketch.address_id, sketch.channel) if answer.allowed else answer.reason
+    if not answer.allowed and not (as_of_decision and profile.enabled):
+        return answer.reason
+    return _no_address(profile, sketch.address_id, sketch.channel)
 
 
-def _known(sketch: Sketch, standing: Standing) -> Reason | None:
+def _known(failed: int, standing: Standing) -> Reason | None:
     if standing.delivered:
         return "delivered", "the notification log knows that it arrived"
     if standing.claimed_by and not standing.mine:
         if standing.discarded:
             return "discarded", f"by run {standing.claimed_by}"
         return "replayed", f"by run {standing.claimed_by}"
-    if standing.attempt > sketch.attempt and not standing.mine:
-        return "superseded", f"attempt {standing.attempt} is known, this is {sketch.attempt}"
+    if standing.attempt > failed and not standing.mine:
+        return "superseded", f"attempt {standing.attempt} is known, this follows attempt {failed}"
     return None
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipeline.model.dead import OURS, REPLAY_COUNT, REPLAY_RUN, Letter
+from pipeline.model.dead import AS_OF_DECISION, OURS, REPLAY_COUNT, REPLAY_RUN, Letter
 from pipeline.model.delivery import Delivery
 from pipeline.model.errors import Unreadable
 from pipeline.model.event import Event, Value
@@ -12,10 +12,19 @@ from pipeline.model.recall import Recalls
 from pipeline.model.record import Headers, Outgoing
 from pipeline.model.replay import Claim, Fate, Run, Selection, Sketch, Standing
 from pipeline.model.topics import deliver
-from pipeline.stages.replay.decide import Reason, claim_of, judge, judge_discard, unwanted
+from pipeline.stages.replay.decide import (
+    Reason,
+    claim_of,
+    failed_attempt,
+    judge,
+    judge_discard,
+    unwanted,
+    waits,
+)
 from pipeline.stages.replay.edit import Change, Refused, edited
 from pipeline.stages.replay.select import matches
 from pipeline.stages.replay.tools import Place, Tools
+from pipeline.stages.replay.withdraw import withdrawn
 
 _SAMPLES = 3  # letters of each fate that are named
 
@@ -98,11 +107,13 @@ class Weigher:
         recalls, now = await tools.recalls(), int(tools.clock().timestamp() * 1000)
         for n, case in enumerate(cases):
             case.standing = standing.get(n)
+            found = case.sketch or case.defect
             if self._run.kind == "discard":
-                case.reason = judge_discard(case.standing)
+                case.reason = judge_discard(case.letter, found, case.standing)
+                if case.reason[0] == "discarded" and waits(case.letter):
+                    self._withdraw(case)
                 continue
             order = self._order(case.sketch, recalls) if recalls else ""
-            found = case.sketch or case.defect
             case.reason = judge(case.letter, found, case.standing, terms, recall=order, now=now)
             if case.reason[0] == "sent":
                 self._build(case)
@@ -132,7 +143,8 @@ class Weigher:
                 continue
             kind = self._tools.catalogue.get(case.sketch.type)
             profile = profiles.get((case.sketch.tenant, case.sketch.user_id))
-            why = unwanted(case.sketch, profile, kind.category if kind else None)
+            recorded = self._run.terms.words == "decision"
+            why = unwanted(case.sketch, profile, kind.category if kind else None, as_of_decision=recorded)
             if why:
                 case.reason = "suppressed", why
 
@@ -151,10 +163,11 @@ class Weigher:
             lane, value = sketch.lane, b""
             edits = self._edits(sketch)
             if edits:
-                after, value = self._mended(letter, edits)
+                after, value = self._mended(letter, failed_attempt(letter, sketch) + 1, edits)
                 lane = after.lane
             else:
-                value = self._tools.contents.renumbered(letter.value, sketch, sketch.attempt + 1)
+                attempt = failed_attempt(letter, sketch) + 1
+                value = self._tools.contents.renumbered(letter.value, sketch, attempt)
             assert sketch.channel, "a delivery has a channel"
             topic = deliver(sketch.channel, lane)
             case.record = Outgoing(topic=topic, key=letter.key, value=value, headers=headers)
@@ -172,7 +185,7 @@ class Weigher:
             return edits
         return {"template_version": str(kind.template_version), **edits}
 
-    def _mended(self, letter: Letter, edits: Mapping[str, str]) -> tuple[Delivery, bytes]:
+    def _mended(self, letter: Letter, attempt: int, edits: Mapping[str, str]) -> tuple[Delivery, bytes]:
         tools = self._tools
         before = tools.wire.decode(Delivery, letter.value)
         event = tools.wire.decode(Event, before.event)
@@ -180,13 +193,22 @@ class Weigher:
         if len(self.changes) < _SAMPLES:
             self.changes.append((letter.place, changes))
         carried = before.event if mended is event else tools.wire.encode(mended)
-        return after, tools.wire.encode(replace(after, attempt=before.attempt + 1, event=carried))
+        return after, tools.wire.encode(replace(after, attempt=attempt, event=carried))
+
+    def _withdraw(self, case: Case) -> None:
+        """The end of a delivery that waits: the notification log must learn that there is none to come."""
+        try:
+            case.record = withdrawn(self._tools.wire, case.letter, self._run, self._tools.clock())
+        except Unreadable as error:
+            case.reason = "unreadable", str(error)
 
     def _headers(self, letter: Letter, standing: Standing | None) -> Headers:
         """What the record carried before it died, and which run sends it for the how many-th time."""
         earlier = 0 if standing is None else standing.replays
         count = max(letter.replays, earlier) + 1
-        marks = ((REPLAY_RUN, self._run_id), (REPLAY_COUNT, b"%d" % count))
+        marks: Headers = ((REPLAY_RUN, self._run_id), (REPLAY_COUNT, b"%d" % count))
+        if self._run.terms.words == "decision":
+            marks = (*marks, AS_OF_DECISION)
         if letter.headers.keys() <= OURS:  # asked of all at once, for nearly every letter has no others
             return marks
         foreign = [one for one in letter.raw_headers if one[0] not in OURS]
@@ -206,11 +228,11 @@ class Weigher:
             samples = self.samples.get(fate) or self.samples.setdefault(fate, [])
             if len(samples) < _SAMPLES:
                 samples.append(_named(case, why))
-            if fate != "sent" or case.record is None or case.sketch is None:
+            if fate not in ("sent", "discarded") or case.record is None or case.sketch is None:
                 continue
             found.records.append(case.record)
-            if case.sketch.kind == "delivery":
-                found.sent.append((case.sketch.delivery_id, case.sketch.attempt + 1))
+            if fate == "sent" and case.sketch.kind == "delivery":
+                found.sent.append((case.sketch.delivery_id, case.claim.attempt + 1))
 
 
 def _named(case: Case, why: str) -> str:

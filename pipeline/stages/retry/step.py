@@ -2,16 +2,18 @@
 
     1 read     the tiers' topics; a partition whose head is not due is paused, so it reads nothing more
     2 decide   `decide.decide`, from the head of each partition until one is not due
-    3 write    deliveries, outcomes and dead letters, acknowledged by Kafka
-    4 commit   the offsets of what was written
+    3 ask      which of them an operator's run has taken (`everpost dead replay --retry`): these it leaves out
+    4 write    deliveries, outcomes and dead letters, acknowledged by Kafka
+    5 commit   the offsets of what left
 
 Nothing sleeps on a record: the loop goes on reading, so the process stays in its group. A crash
-between 3 and 4 forwards a record twice; the attempt has the same number and identity both times.
+between 4 and 5 forwards a record twice; the attempt has the same number and identity both times.
 """
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, assert_never
@@ -23,6 +25,7 @@ from pipeline.model.event import CHANNELS, LANES, user_key
 from pipeline.model.ladder import Tier
 from pipeline.model.outcome import Outcome
 from pipeline.model.record import Incoming, Outgoing
+from pipeline.model.replay import Waiting
 from pipeline.model.topics import OUTCOMES, deliver, retry
 from pipeline.observe import Log, Meter, Outage, heartbeat, span
 from pipeline.ports import Clock, Codec, Consumer, Producer
@@ -50,6 +53,12 @@ class PausableConsumer(Consumer, Protocol):
         ...
 
 
+@asynccontextmanager
+async def _no_runs(_records: Sequence[Waiting]) -> AsyncGenerator[frozenset[int]]:
+    """Nobody else takes anything out of the tiers."""
+    yield frozenset()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrier:
     """Everything that the loop works with."""
@@ -60,6 +69,8 @@ class Retrier:
     clock: Clock
     tiers: tuple[Tier, ...]
     meter: Meter
+    # Around the writing: the indices of what an operator's run has taken. Raises DependencyDown.
+    leaving: Callable[[Sequence[Waiting]], AbstractAsyncContextManager[frozenset[int]]] = _no_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,7 @@ class Moved:
 
     source: Incoming
     written: Outgoing
+    waiting: Waiting
 
 
 def topics(tiers: tuple[Tier, ...]) -> tuple[str, ...]:
@@ -123,10 +135,23 @@ async def forward(retrier: Retrier, held: Held) -> None:
     now = retrier.clock()
     moved = {partition: due(retrier, queue, now) for partition, queue in held.queues.items()}
     gone = [one for some in moved.values() for one in some]
-    if gone:
+    if not gone:
+        _empty(retrier, held, moved)
+        await retrier.consumer.commit([])  # what an earlier try could not
+        return
+    async with retrier.leaving([one.waiting for one in gone]) as taken:
+        ours = [one for n, one in enumerate(gone) if n not in taken]
         with span("process batch", stage="retry"):
-            await retrier.producer.send_all([one.written for one in gone])
-        _log.info("batch.committed", records=len(gone))
+            await retrier.producer.send_all([one.written for one in ours])
+        _log.info("batch.committed", records=len(ours))
+        _empty(retrier, held, moved)
+        await retrier.consumer.commit([one.source for one in gone])
+    for topic, count in Counter(one.written.topic for one in ours).items():
+        retrier.meter.add("messaging.client.sent.messages", count, destination=topic)
+
+
+def _empty(retrier: Retrier, held: Held, moved: Mapping[Partition, Sequence[Moved]]) -> None:
+    """Forget what has left, and let partitions be read again of which nothing is left."""
     for partition, some in moved.items():
         for _ in some:
             held.queues[partition].popleft()
@@ -134,30 +159,45 @@ async def forward(retrier: Retrier, held: Held) -> None:
     for partition in empty:
         del held.queues[partition]
     retrier.consumer.resume(empty)
-    for topic, count in Counter(one.written.topic for one in gone).items():
-        retrier.meter.add("messaging.client.sent.messages", count, destination=topic)
-    await retrier.consumer.commit([one.source for one in gone])
 
 
 def due(retrier: Retrier, queue: Iterable[Incoming], now: datetime) -> list[Moved]:
     """What leaves the head of a partition at `now`."""
     found: list[Moved] = []
     for record in queue:
-        written = _leave(retrier, record, now)
-        if written is None:
+        moved = _leave(retrier, record, now)
+        if moved is None:
             break
-        found.append(Moved(source=record, written=written))
+        found.append(moved)
     return found
 
 
-def _leave(retrier: Retrier, record: Incoming, now: datetime) -> Outgoing | None:
-    """What is written when the record leaves its tier; None while it waits."""
+def _leave(retrier: Retrier, record: Incoming, now: datetime) -> Moved | None:
+    """The record as it leaves its tier; None while it waits."""
     try:
         delivery = _read(retrier.wire, record)
     except Unreadable as error:
         _log.warning("record.rejected", topic=record.topic, offset=record.offset, error=str(error))
         cause = Cause(disposition="unreadable", message=str(error), error=type(error).__qualname__)
-        return dead_letter(record, cause, group=GROUP, stage="retry")
+        letter = dead_letter(record, cause, group=GROUP, stage="retry")
+        return Moved(source=record, written=letter, waiting=_waiting(record, "", 0))
+    written = _written(retrier, record, delivery, now)
+    if written is None:
+        return None
+    waiting = _waiting(record, delivery.delivery_id, delivery.attempt - 1)
+    return Moved(source=record, written=written, waiting=waiting)
+
+
+def _waiting(record: Incoming, delivery_id: str, attempt: int) -> Waiting:
+    """As a replay's claim names it: by its place when it has no id of ours."""
+    place = (record.topic, record.partition, record.offset)
+    if delivery_id and delivery_id.isprintable():
+        return Waiting(delivery_id, attempt, *place)
+    return Waiting("/".join(map(str, place)), 0, *place)
+
+
+def _written(retrier: Retrier, record: Incoming, delivery: Delivery, now: datetime) -> Outgoing | None:
+    """What is written when the delivery leaves; None while it waits."""
     tier = next(tier for tier in retrier.tiers if retry(tier.name) == record.topic)
     key = user_key(delivery.tenant, delivery.user_id)
     step = decide(delivery, record.at, now, tier, retrier.tiers)

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from connectors.contract import Connector, Message, Outcome, Uncertain
 from pipeline.model.catalogue import Catalogue, Category
+from pipeline.model.dead import AS_OF_DECISION
 from pipeline.model.delivery import Delivery
 from pipeline.model.errors import DependencyDown, Unreadable
 from pipeline.model.event import Channel, Event
@@ -95,7 +96,7 @@ class Attempts:
         except Unreadable as error:
             _log.warning("record.rejected", topic=source.topic, offset=source.offset, error=str(error))
             return unreadable(source, self._tools.channel, error)
-        verdict, seconds = await self._judge(delivery, mine)
+        verdict, seconds = await self._judge(delivery, AS_OF_DECISION in source.headers, mine)
         asked = self._tools.connector.name if seconds is not None else ""
         return await self._patiently(
             lambda: settled(
@@ -110,12 +111,14 @@ class Attempts:
             lambda: True,  # it is sent: what came of it is written whoever owns the record by now
         )
 
-    async def _judge(self, delivery: Delivery, mine: Callable[[], bool]) -> tuple[Verdict, float | None]:
+    async def _judge(
+        self, delivery: Delivery, as_of_decision: bool, mine: Callable[[], bool]
+    ) -> tuple[Verdict, float | None]:
         """The verdict, and the seconds that the provider took when it was asked."""
         while True:
             probe = await self._gate.enter(mine)
             try:
-                message = await self._prepare(delivery, mine)
+                message = await self._prepare(delivery, as_of_decision, mine)
                 if isinstance(message, Verdict):
                     return message, None
                 began = time.monotonic()
@@ -129,7 +132,9 @@ class Attempts:
                 if probe:
                     self._gate.leave()
 
-    async def _prepare(self, delivery: Delivery, mine: Callable[[], bool]) -> Message | Verdict:
+    async def _prepare(
+        self, delivery: Delivery, as_of_decision: bool, mine: Callable[[], bool]
+    ) -> Message | Verdict:
         """The message, or why there will be none."""
         tools, now = self._tools, self._tools.clock()
         late = too_late(delivery, now)
@@ -138,7 +143,7 @@ class Attempts:
         current = Current(delivery=delivery, registered_at=None)
         if is_stale(delivery, now):
             profile = await self._facts.profile((delivery.tenant, delivery.user_id), mine)
-            judged = still_wanted(delivery, profile, self._category(delivery))
+            judged = still_wanted(delivery, profile, self._category(delivery), as_of_decision=as_of_decision)
             if isinstance(judged, Verdict):
                 return judged
             current = judged

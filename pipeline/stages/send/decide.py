@@ -90,12 +90,18 @@ def is_stale(delivery: Delivery, now: datetime) -> bool:
     return delivery.attempt > 1 or now - delivery.decided_at > _FRESH
 
 
-def still_wanted(delivery: Delivery, profile: Profile | None, category: Category) -> Current | Verdict:
-    """Consent and address once more, by the profile as it is now."""
+def still_wanted(
+    delivery: Delivery, profile: Profile | None, category: Category, *, as_of_decision: bool = False
+) -> Current | Verdict:
+    """Consent and address once more, by the profile as it is now.
+
+    `as_of_decision`: an operator replays what was decided, so the wishes of that moment count. The global
+    switch and the suppression list hold all the same: nobody may be written to against these.
+    """
     if profile is None:
         return Verdict(result="suppressed", state="suppressed", reason="the user is unknown by now")
     answer = allows(profile, category, delivery.channel)
-    if not answer.allowed:
+    if not answer.allowed and not (as_of_decision and profile.enabled):
         return Verdict(result="suppressed", state="suppressed", reason=answer.reason)
     for address in profile.addresses:
         if address.address_id == delivery.address_id:

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.model.dead import OURS, PREFIX, REPLAY_COUNT, REPLAY_RUN, Cause, Letter, dead_letter, replayed
+from pipeline.model.dead import (
+    OURS,
+    PREFIX,
+    REPLAY_AS_OF,
+    REPLAY_COUNT,
+    REPLAY_RUN,
+    Cause,
+    Letter,
+    dead_letter,
+    replayed,
+)
 from pipeline.model.record import Headers, Incoming, Outgoing
 from pipeline.model.topics import DEAD
 from tests.support.make import NOW
@@ -47,7 +57,7 @@ def test_what_came_is_kept_byte_for_byte(value: bytes | None, headers: Headers) 
     assert letter.headers[: len(foreign)] == foreign
     ours = [name for name, _ in letter.headers if name.startswith(PREFIX)]
     assert len(ours) == len(set(ours)) == len(letter.headers) - len(foreign)
-    assert set(ours) | {REPLAY_RUN, REPLAY_COUNT} == OURS
+    assert set(ours) | {REPLAY_RUN, REPLAY_COUNT, REPLAY_AS_OF} == OURS
 
 
 def test_every_fact_can_be_read_back() -> None:

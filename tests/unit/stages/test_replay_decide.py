@@ -116,10 +116,24 @@ def test_nothing_that_arrived_or_is_another_runs_is_ever_sent(
 
 def test_a_discard_takes_what_no_run_has() -> None:
     """What another run has sent or discarded is left to it."""
-    assert judge_discard(None)[0] == "discarded"
-    assert judge_discard(KNOWN["replayed"])[0] == "replayed"
-    assert judge_discard(KNOWN["discarded"])[0] == "replayed"
-    assert judge_discard(NOTHING._replace(claimed_by="r-1", mine=True))[0] == "discarded"
+    found, sketch = case()
+    assert judge_discard(found, sketch, None)[0] == "discarded"
+    assert judge_discard(found, "damaged", None)[0] == "discarded"
+    assert judge_discard(found, sketch, KNOWN["replayed"])[0] == "replayed"
+    assert judge_discard(found, sketch, KNOWN["discarded"])[0] == "replayed"
+    assert judge_discard(found, sketch, NOTHING._replace(claimed_by="r-1", mine=True))[0] == "discarded"
+
+
+def test_what_waits_in_a_tier_is_numbered_as_the_attempt_to_come() -> None:
+    """It is taken by the attempt that failed; an attempt that was made since has overtaken it."""
+    found, sketch = case()
+    waiting = found._replace(topic="notification.retry.1h", headers={})
+    assert claim_of(waiting, sketch, 0).attempt == sketch.attempt - 1
+    for known, expected in ((5, "sent"), (6, "superseded")):
+        standing = NOTHING._replace(attempt=known)
+        assert judge(waiting, sketch, standing, Terms(), recall="", now=MS)[0] == expected
+    assert judge_discard(waiting, sketch, NOTHING._replace(attempt=6))[0] == "superseded"
+    assert judge_discard(waiting, "damaged", None)[0] == "unreadable"
 
 
 def test_a_claim_is_of_the_delivery_and_its_attempt() -> None:

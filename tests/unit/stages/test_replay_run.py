@@ -11,12 +11,14 @@ import pytest
 from pipeline.adapters.wire.codec import Wire
 from pipeline.adapters.wire.ids import LockFile
 from pipeline.adapters.wire.sketch import Sketcher
-from pipeline.model.dead import Letter
+from pipeline.model.dead import AS_OF_DECISION, Letter
 from pipeline.model.delivery import Delivery
 from pipeline.model.errors import DependencyDown
+from pipeline.model.outcome import Outcome
 from pipeline.model.recall import Recall, Recalls
 from pipeline.model.record import Outgoing
 from pipeline.model.replay import Answers, Claim, Pace, Range, Run, Selection, Standing, Status, Terms
+from pipeline.model.topics import DEAD
 from pipeline.stages.replay.step import Replay
 from pipeline.stages.replay.tools import Progress, Told, Tools
 from tests.support.letters import as_read, dead, letter
@@ -25,6 +27,7 @@ from tests.support.sending import MemoryProfiles
 
 WIRE = Wire(LockFile())
 COUNT = 60
+TIER = "notification.retry.1h"
 
 
 @dataclass
@@ -109,7 +112,7 @@ def run(world: World, run_id: str = "r-1", *, dry: bool = False, **changes: Any)
         who="ann",
         why="a test",
         at=NOW,
-        ranges=(Range(topic="notification.dead", partition=0, first=0, end=COUNT),),
+        ranges=(Range(topic=changes.pop("topic", DEAD), partition=0, first=0, end=COUNT),),
         selection=changes.pop("selection", Selection()),
         pace=Pace(**changes.pop("pace", {"rate": 100.0})),
         terms=Terms(**changes),
@@ -138,6 +141,27 @@ def sent(world: World) -> Counter[bytes | None]:
 async def done(replay: Replay) -> Told:
     """Run to its end, which must come soon."""
     return await asyncio.wait_for(replay.run(asyncio.Event()), 20)
+
+
+async def test_a_run_as_of_the_decision_says_so_to_the_sender() -> None:
+    """The mark is on each record, and on none of an ordinary run."""
+    for words, marked in (("decision", True), ("now", False)):
+        world = World()
+        await done(run(world, words=words))
+        assert {AS_OF_DECISION in record.headers for record in world.written} == {marked}
+
+
+async def test_what_is_discarded_in_a_tier_ends_with_an_outcome() -> None:
+    """One recalled outcome a delivery, of the attempt that it waited for; a dead letter needs none."""
+    world = World()
+    await done(run(world, kind="discard"))
+    assert world.written == []
+    world = World(letters=[one._replace(topic=TIER, headers={}) for one in world.letters])
+    told = await done(run(world, kind="discard", topic=TIER))
+    assert told.counts == {"discarded": COUNT}
+    ends = [WIRE.decode(Outcome, record.value) for record in world.written]
+    assert {(one.outcome, one.state, one.attempt) for one in ends} == {("recalled", "recalled", 6)}
+    assert len({one.delivery_id for one in ends}) == COUNT
 
 
 @pytest.mark.parametrize("dies_after", range(7))

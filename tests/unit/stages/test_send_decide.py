@@ -175,6 +175,19 @@ def test_an_opt_out_since_the_decision_holds() -> None:
         assert found.reason
 
 
+def test_as_of_the_decision_only_hard_stops_hold() -> None:
+    """A wish that has changed since counts no more; switch, suppression list and a lost address do."""
+    changed = profile(preferences={("flights", "apns"): False})
+    assert isinstance(still_wanted(DELIVERY, changed, FLIGHTS, as_of_decision=True), Current)
+    for now in (
+        profile(enabled=False),
+        None,
+        profile(channels=[]),
+        replace(profile(), addresses=(replace(profile().addresses[0], suppressed="complaint"),)),
+    ):
+        assert isinstance(still_wanted(DELIVERY, now, FLIGHTS, as_of_decision=True), Verdict)
+
+
 def test_required_passes_an_opt_out() -> None:
     """A security code reaches a user who has switched everything off, but only at an active address."""
     assert isinstance(still_wanted(DELIVERY, profile(enabled=False), SECURITY), Current)

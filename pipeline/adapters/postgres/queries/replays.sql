@@ -30,6 +30,18 @@ with moved as (
 insert into everpost.replay_action (run, at, who, status, why) select run, $4, $5, $2, $6 from moved
 returning run
 
+-- name: exclude
+-- Wait for the round of the retry stage that is under way: whoever comes later sees the run.
+select pg_advisory_xact_lock($1)
+
+-- name: taken
+-- What a run has taken from these offsets of its ranges on.
+select c.range, c."offset"
+from everpost.replay_letter c join everpost.replay_run r using (run),
+     unnest($2::integer[], $3::bigint[]) as at (range, "offset")
+where r.run_id = $1 and c.range = at.range and c."offset" >= at."offset"
+order by 1, 2
+
 -- name: save
 -- The counts as of now; gives the status.
 update everpost.replay_run set counts = $2::jsonb where run_id = $1 returning status
