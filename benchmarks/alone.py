@@ -3,11 +3,12 @@
 It drives a local provider to its ceiling, and says what of the sender's cost is the connector's.
 """
 
-import asyncio
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from uuid import UUID
+
+import uvloop
 
 from benchmarks.deliveries import CONTESTS, Sandbox, addresses
 from benchmarks.loop import Figures, timed
@@ -40,4 +41,4 @@ async def run(sandbox: Sandbox, provider: str, messages: int) -> Figures:
 
 
 if __name__ == "__main__":
-    print(asyncio.run(run(Sandbox.at(Path(sys.argv[2])), sys.argv[1], int(sys.argv[3]))).to_json())
+    print(uvloop.run(run(Sandbox.at(Path(sys.argv[2])), sys.argv[1], int(sys.argv[3]))).to_json())

@@ -1,4 +1,4 @@
-"""One POST over HTTP/1.1 and TLS: one request, and what came back or is known of its fate.
+"""One POST by aiohttp to an endpoint that a user has given: the address that was checked is the one dialled.
 
 aiohttp repeats no POST by itself. Redirects are not followed, bodies are read up to a limit and never
 unpacked: an answer of a few kilobytes must not unfold into gigabytes.
@@ -8,50 +8,15 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from connectors._answer import MAX_BODY, Answer, Fate, NoAnswer
 from connectors._hosts import PrivateOnly
 from connectors._in_flight import InFlight
-from connectors.contract import Outcome, Transient, Uncertain
-
-Fate = Literal[
-    "lost",  # written, and the answer is lost
-    "unsent",  # nothing was written
-    "untrusted",  # nothing was written: the server's certificate is not trusted
-    "private",  # nothing was written: the host's name leads into a private network
-]
-_MAX_BODY = 65_536  # bytes of an answer that are looked at; a real one has some hundreds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What the server said."""
-
-    status: int
-    body: str = ""  # empty when it broke off: the status has already spoken
-    retry_after: str | None = None
-    location: str = ""
-
-
-class NoAnswer(Exception):
-    """There is no answer; `fate` is what is known of the request, `code` the error's name."""
-
-    def __init__(self, fate: Fate, code: str) -> None:
-        super().__init__(f"{fate}: {code}")
-        self.fate = fate
-        self.code = code
-
-    def outcome(self) -> Outcome:
-        """Uncertain when the request was written, else Transient: it may safely be tried again."""
-        if self.fate == "lost":
-            return Uncertain(
-                reason=f"the request was written and the answer is lost: {self.code}", code=self.code
-            )
-        return Transient(reason=f"not sent: {self.code}", code=self.code)
 
 
 @dataclass(slots=True)
@@ -71,7 +36,7 @@ class Poster:
         tls: ssl.SSLContext,
         timeout: float,
         connections: int,
-        resolver: AbstractResolver | None = None,
+        resolver: AbstractResolver,
     ) -> None:
         self._timeout = timeout
         self._in_flight = InFlight()
@@ -85,7 +50,7 @@ class Poster:
             trace_configs=[trace],
         )
 
-    async def post(self, url: URL, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """POST once. Raises NoAnswer."""
         if self._in_flight.closed:
             raise NoAnswer("unsent", "closed")
@@ -93,7 +58,7 @@ class Poster:
         try:
             with self._in_flight:
                 async with asyncio.timeout(self._timeout):
-                    return await self._post(url, body, headers, wire)
+                    return await self._post(URL(url, encoded=True), body, headers, wire)
         except (aiohttp.ClientError, OSError) as error:
             raise NoAnswer(_fate(error, wire), type(error).__name__) from error
 
@@ -135,7 +100,7 @@ async def _body(response: aiohttp.ClientResponse) -> str:
     try:
         async for chunk in response.content.iter_any():
             body += chunk
-            if len(body) > _MAX_BODY:
+            if len(body) > MAX_BODY:
                 return ""
     except (aiohttp.ClientError, OSError):
         return ""

@@ -11,7 +11,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import aiosmtplib
 
@@ -112,8 +112,9 @@ class Pool:
 
 def drop(smtp: aiosmtplib.SMTP) -> None:
     """Close without a word: whatever the other side still says belongs to nobody."""
-    if isinstance(smtp.transport, asyncio.WriteTransport):
-        smtp.transport.abort()
+    transport = cast("asyncio.WriteTransport | None", smtp.transport)  # uvloop's are none by their class
+    if transport is not None:
+        transport.abort()
     smtp.close()
 
 

@@ -1,6 +1,6 @@
 """Firebase Cloud Messaging, HTTP v1: one message, one POST.
 
-pyfcm builds the payload and google-auth signs for the access token; the POST is aiohttp's, because
+pyfcm builds the payload and google-auth signs for the access token; the POST goes by `_http.py`, because
 pyfcm repeats it, sleeps and recurses by itself (measured). The sources of every rule are Google's
 "FCM error codes" and the reference of `projects.messages`. Options: `service_account_path` (the JSON
 file), and optionally `project_id` (default: the file's), `endpoint`, `ca_file`, `timeout` (seconds).
@@ -9,19 +9,18 @@ file), and optionally `project_id` (default: the file's), `endpoint`, `ca_file`,
 import asyncio
 import json
 import re
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 from google.auth.exceptions import GoogleAuthError
 from pyfcm import FCMNotification
 
-from connectors._fcm_token import NoToken, Tokens, fetcher
-from connectors._in_flight import InFlight
+from connectors._answer import Answer, NoAnswer
+from connectors._fcm_token import AccessToken, NoToken, Tokens, fetcher
+from connectors._http import Http
 from connectors._options import Options
 from connectors._retry_after import retry_after
 from connectors.contract import (
@@ -41,6 +40,7 @@ _ADDRESS = re.compile(r"[A-Za-z0-9_:.%-]{16,4096}")
 _MAX_PAYLOAD = 4096  # bytes of notification and data
 _MAX_TTL = timedelta(weeks=4)  # Google refuses more
 _QUOTA_WAIT = timedelta(seconds=60)  # Google's advice for a 429 without Retry-After
+_CONNECTIONS = 1000  # FCM allows 10,000 requests a second and project
 _NEW = timedelta(minutes=5)  # a token refused at this age will not be better when fetched again
 
 Refusal = type[Permanent | InvalidAddress | Transient | Throttled | Uncertain | ChannelFault]
@@ -67,22 +67,6 @@ _FIX: Mapping[str, str] = {
     "UNAUTHENTICATED": "check that the service account and its key are still valid",
 }
 _BAD_ADDRESS = "not a valid FCM registration token"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What came back."""
-
-    status: int
-    body: str
-    retry_after: timedelta | None = None
-
-
-@dataclass(slots=True)
-class _Wire:
-    """Whether a request has left: it parts "not sent" from "nobody knows"."""
-
-    written: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +121,9 @@ def _android(message: Message) -> dict[str, Any]:
     return config
 
 
-def to_outcome(answer: Answer, *, token_age: timedelta = _NEW) -> Outcome:
+def to_outcome(answer: Answer, now: datetime, *, token_age: timedelta = _NEW) -> Outcome:
     """What an answer means. `token_age` is that of the access token in the request."""
+    wait = retry_after(answer.retry_after, now)
     if answer.status == 200:
         return _accepted(answer.body)
     error = _error(answer.body)
@@ -154,9 +139,9 @@ def to_outcome(answer: Answer, *, token_age: timedelta = _NEW) -> Outcome:
     if answer.status == 401 and not error.code and token_age >= _NEW:
         return Transient(reason=f"{words}: the next request carries a new access token", code=code)
     if kind is Throttled:
-        return Throttled(reason=words, code=code, retry_after=answer.retry_after or _QUOTA_WAIT)
+        return Throttled(reason=words, code=code, retry_after=wait or _QUOTA_WAIT)
     if kind is Transient:
-        return Transient(reason=words, code=code, retry_after=answer.retry_after)
+        return Transient(reason=words, code=code, retry_after=wait)
     if kind is ChannelFault:
         words = (
             f"{words}: {_FIX.get(code, 'check project_id, endpoint and the rights of the service account')}"
@@ -206,16 +191,10 @@ class Fcm:
     """The connector. Make it inside the running event loop."""
 
     name = "fcm"
-    capacity = 1000  # sockets; FCM allows 10,000 requests a second and project
+    capacity = _CONNECTIONS
 
     def __init__(
-        self,
-        *,
-        url: str,
-        tokens: Tokens,
-        http: aiohttp.ClientSession,
-        seconds: float,
-        clock: Callable[[], datetime],
+        self, *, url: str, tokens: Tokens, http: Http, seconds: float, clock: Callable[[], datetime]
     ) -> None:
         self._url = url
         self._tokens = tokens
@@ -223,56 +202,39 @@ class Fcm:
         self._seconds = seconds
         self._clock = clock
         self._payloads = payloads()
-        self._in_flight = InFlight()
 
     async def send(self, message: Message) -> Outcome:
         """One request; see the contract."""
         body = to_request(message, self._payloads)
         if not isinstance(body, bytes):
             return body
-        if self._in_flight.closed:
-            return Transient(reason="not sent: the connector is closed", code="closed")
-        with self._in_flight:
-            return await self._within(body)
-
-    async def _within(self, body: bytes) -> Outcome:
-        wire = _Wire()
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._post(body, wire)
+                token = await self._tokens.current()
+        except TimeoutError:
+            return Transient(reason=f"not sent: no access token within {self._seconds:g} s", code="OAuth")
         except NoToken as error:
             return _no_token(error)
-        except aiohttp.ClientConnectorCertificateError as error:
-            return ChannelFault(
-                reason=f"FCM's certificate is not trusted: {error}; check ca_file", code="TLS"
-            )
-        except (aiohttp.ClientError, TimeoutError) as error:
-            reason = str(error) or f"no answer within {self._seconds:g} s"
-            if wire.written:
-                return Uncertain(reason=reason, code=type(error).__name__)
-            return Transient(reason=f"not sent: {reason}", code=type(error).__name__)
+        return await self._post(body, token)
 
-    async def _post(self, body: bytes, wire: _Wire) -> Outcome:
-        token = await self._tokens.current()
+    async def _post(self, body: bytes, token: AccessToken) -> Outcome:
         headers = {"Authorization": f"Bearer {token.value}", "Content-Type": "application/json"}
-        async with self._http.post(
-            self._url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=wire
-        ) as response:
-            text = await response.text(errors="replace")
-            now = self._clock()
-            wait = retry_after(response.headers.get("Retry-After"), now)
-            answer = Answer(status=response.status, body=text, retry_after=wait)
-        age = now - token.fetched_at
-        outcome = to_outcome(answer, token_age=age)
+        try:
+            answer = await self._http.post(self._url, body, headers)
+        except NoAnswer as error:
+            if error.fate == "untrusted":
+                return ChannelFault(reason="FCM's certificate is not trusted; check ca_file", code="TLS")
+            return error.outcome()
+        now = self._clock()
+        outcome = to_outcome(answer, now, token_age=now - token.fetched_at)
         if answer.status == 401 and isinstance(outcome, Transient):
             self._tokens.refused(token)
         return outcome
 
     async def aclose(self) -> None:
         """Finish what is in flight and close every connection."""
-        await self._in_flight.drained()
+        await self._http.aclose()
         await self._tokens.aclose()
-        await self._http.close()
 
 
 def _no_token(error: NoToken) -> Transient | ChannelFault:
@@ -302,7 +264,7 @@ def create(options: Mapping[str, str], *, clock: Callable[[], datetime] = _wall_
     return Fcm(
         url=f"{endpoint}/v1/projects/{project}/messages:send",
         tokens=Tokens(fetch=fetch, clock=clock),
-        http=_session(ca_file),
+        http=Http(ca_file=ca_file, timeout=seconds, at_once=_CONNECTIONS),
         seconds=seconds,
         clock=clock,
     )
@@ -316,18 +278,3 @@ def _account(file: Path) -> dict[str, Any]:
     if not isinstance(account, dict):
         raise BadOptions(f"fcm: option 'service_account_path': {file} holds no JSON object")
     return account
-
-
-def _session(ca_file: Path | None) -> aiohttp.ClientSession:
-    """No limit of its own on connections: whoever sends bounds what is in flight."""
-    trace = aiohttp.TraceConfig()
-    trace.on_request_headers_sent.append(_written)
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=ca_file), limit=0),
-        timeout=aiohttp.ClientTimeout(total=None),  # `send` holds the one limit over token and request
-        trace_configs=[trace],
-    )
-
-
-async def _written(_session: object, context: Any, _facts: object) -> None:
-    context.trace_request_ctx.written = True

@@ -1,6 +1,6 @@
 """SMS by Twilio's Messages API (POST /2010-04-01/Accounts/<sid>/Messages.json).
 
-The request is our own, six form fields over `_post.py`, because the `twilio` package's asynchronous client
+The request is our own, six form fields over `_http.py`, because the `twilio` package's asynchronous client
 ignores its timeout, drops the headers of a refusal (with them Retry-After), writes every URL into the log,
 leans on what aiohttp 4 removes, and costs more than the request itself. The package stands in the tests
 instead, where it judges that our request is the one that it would have made.
@@ -21,7 +21,6 @@ for a whole send), `connections`.
 import base64
 import json
 import re
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,8 +29,9 @@ from urllib.parse import urlencode
 
 from yarl import URL
 
+from connectors._answer import Answer, NoAnswer
+from connectors._http import Http
 from connectors._options import Options
-from connectors._post import Answer, NoAnswer, Poster
 from connectors._retry_after import retry_after
 from connectors._sms import SENDER, refusal
 from connectors.contract import (
@@ -180,7 +180,7 @@ class Twilio:
     def __init__(
         self,
         *,
-        poster: Poster,
+        http: Http,
         url: URL,
         authorization: str,
         origin: Origin,
@@ -188,8 +188,9 @@ class Twilio:
         clock: Callable[[], datetime],
     ) -> None:
         self.capacity = capacity
-        self._poster = poster
+        self._http = http
         self.url = url
+        self._target = str(url)
         self._headers = {
             "Authorization": authorization,
             "Content-Type": "application/x-www-form-urlencoded",
@@ -204,7 +205,7 @@ class Twilio:
         if not isinstance(form, bytes):
             return form
         try:
-            answer = await self._poster.post(self.url, form, self._headers)
+            answer = await self._http.post(self._target, form, self._headers)
         except NoAnswer as error:
             if error.fate == "untrusted":
                 reason = "the server's certificate is not trusted; check host and ca_file"
@@ -214,7 +215,7 @@ class Twilio:
 
     async def aclose(self) -> None:
         """Let what is in flight finish, then close every connection."""
-        await self._poster.aclose()
+        await self._http.aclose()
 
 
 def create(options: Mapping[str, str]) -> Twilio:
@@ -231,9 +232,7 @@ def create(options: Mapping[str, str]) -> Twilio:
     timeout, connections = given.seconds("timeout", 10.0), given.number("connections", 50)
     given.done()
     return Twilio(
-        poster=Poster(
-            tls=ssl.create_default_context(cafile=ca_file), timeout=timeout, connections=connections
-        ),
+        http=Http(ca_file=ca_file, timeout=timeout, at_once=connections),
         url=url,
         authorization="Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode(),
         origin=origin,

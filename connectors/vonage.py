@@ -1,38 +1,24 @@
-"""SMS by Vonage's SMS API (POST /sms/json), with vonage 4.9.1's client and message.
+"""SMS by Vonage's SMS API (POST /sms/json), with the message of vonage 4.9.1.
 
 The client's own `make_request` posts up to ten times when the provider hangs up, follows redirects,
-writes bodies to the log and waits without end. It is not called: the connector posts once, over the
-session of the client.
-
-What is known of a lost request decides whether a phone may ring twice, so the body itself keeps the
-proof: as long as nobody has read it, nothing was sent, and it can still be withdrawn.
+writes bodies to the log and waits without end, so the POST goes by `_http.py`.
 
 Options: `api_key`, `api_secret`, `sender` (a number or up to 11 letters and digits); and if the defaults
-do not suit, `host`, `port`, `ca_file`, `timeout` (seconds for a whole send), `threads`.
+do not suit, `host`, `port`, `ca_file`, `timeout` (seconds for a whole send), `connections`.
 """
 
-import asyncio
-import io
+import base64
 import json
-import queue
 import re
-import threading
-import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlencode
 
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import Timeout
-from urllib3.exceptions import HTTPError
-from vonage_http_client import Auth, HttpClient, HttpClientOptions
 from vonage_sms import SmsMessage
 
+from connectors._answer import Answer, NoAnswer
+from connectors._http import Http
 from connectors._options import Options
 from connectors._retry_after import retry_after
 from connectors._sms import SENDER, refusal
@@ -50,8 +36,6 @@ from connectors.contract import (
 )
 
 _TTL = (20_000, 604_800_000)  # ms that the API takes
-_IDLE = 15.0  # seconds after which a connection is not trusted: a race with its end loses an SMS
-_MAX_BODY = 65_536  # bytes of an answer; a real one has some hundreds for each part
 _WAIT = re.compile(r"\[\s*(\d{1,6})\s*\]")  # "please wait [ 250 ] and retry", in ms
 
 # 3GPP TS 23.038: what fits into a text message without UCS-2.
@@ -81,15 +65,6 @@ _VERDICTS: Mapping[str, tuple[type[Permanent | InvalidAddress | ChannelFault], s
     "32": (ChannelFault, "signature and credentials do not agree; set the account to basic authentication"),
     "33": (InvalidAddress, "the number is deactivated"),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What the API said. `body` is None when it broke off."""
-
-    status: int
-    retry_after: str | None = None
-    body: bytes | None = b""
 
 
 def to_request(message: Message, sender: str) -> SmsMessage | Outcome:
@@ -140,10 +115,10 @@ def _http_outcome(answer: Answer, now: datetime) -> Outcome:
             return Permanent(reason="Vonage refuses the request", code=code)
 
 
-def _parts(body: bytes | None) -> list[dict[str, Any]] | None:
+def _parts(body: str) -> list[dict[str, Any]] | None:
     """The parts of an answer; None when it is no answer of the SMS API."""
     try:
-        parts = json.loads(body or b"")["messages"]
+        parts = json.loads(body)["messages"]
         if parts and all(isinstance(part["status"], str) for part in parts):
             return cast("list[dict[str, Any]]", parts)
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -169,91 +144,10 @@ def _parts_outcome(parts: list[dict[str, Any]]) -> Outcome:
     return kind(reason=reason, code=code)
 
 
-class Form(io.BytesIO):
-    """The body of one request. It is read after connection and headers, so it knows what went out."""
-
-    def __init__(self, sms: SmsMessage) -> None:
-        fields = sms.model_dump(by_alias=True, exclude_none=True)
-        super().__init__(urlencode({name: _plain(value) for name, value in fields.items()}).encode())
-        self._lock = threading.Lock()
-        self._withdrawn = False
-        self.written = False
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Hand the body over. Raises TimeoutError when it was withdrawn."""
-        with self._lock:
-            if self._withdrawn:
-                raise TimeoutError("withdrawn")
-            self.written = True
-        return super().read(size)
-
-    def withdraw(self) -> bool:
-        """Forbid the sending; False when it is too late."""
-        with self._lock:
-            self._withdrawn = True
-            return not self.written
-
-
-def _plain(value: object) -> str:
-    return "1" if value is True else str(value)
-
-
-class _Client(HttpClient):
-    """One connection. Not thread-safe, so one thread has it at a time."""
-
-    def __init__(self, auth: Auth, host: str, ca_file: Path | None) -> None:
-        options = HttpClientOptions(rest_host=host, max_retries=0, pool_connections=1, pool_maxsize=1)
-        super().__init__(auth, options)
-        self._session.verify = str(ca_file) if ca_file else True
-        self._session.trust_env = False
-        self._used = time.monotonic()
-
-    def post_once(self, form: Form, deadline: float) -> Answer:
-        """One POST; `deadline` as of time.monotonic. Raises OSError or urllib3's HTTPError."""
-        started = time.monotonic()
-        if started - self._used > _IDLE:
-            self.close()  # the next request makes a new connection
-        headers = {
-            "User-Agent": self.user_agent,
-            "Accept": "application/json",
-            "Content-Type": "application/x-www-form-urlencoded",
-            "Authorization": self.auth.create_basic_auth_string(),
-        }
-        with self._session.post(
-            f"https://{self.rest_host}/sms/json",
-            data=form,
-            headers=headers,
-            timeout=cast("Any", Timeout(total=deadline - started)),  # requests takes it, its types do not
-            allow_redirects=False,
-            stream=True,
-        ) as response:
-            body = _read(response, deadline)
-            self._used = time.monotonic()
-            return Answer(
-                status=response.status_code, retry_after=response.headers.get("Retry-After"), body=body
-            )
-
-    def close(self) -> None:
-        """Close the connection, now: a session only drops its pools, and an error's traceback may keep them."""
-        for adapter in self._session.adapters.values():
-            pools = cast("HTTPAdapter", adapter).poolmanager.pools
-            for key in pools.keys():  # noqa: SIM118 - it cannot be iterated over
-                pools[key].close()
-        self._session.close()
-
-
-def _read(response: requests.Response, deadline: float) -> bytes | None:
-    """The body, as far as size and time allow: the status line alone may be verdict enough."""
-    body = b""
-    try:
-        # What has come so far: iter_content would wait until a chunk is full, however slowly it drips.
-        while chunk := response.raw.read1(8192, decode_content=True):
-            body += chunk
-            if len(body) > _MAX_BODY or time.monotonic() > deadline:
-                return None
-    except (OSError, HTTPError):
-        return None
-    return body
+def to_form(sms: SmsMessage) -> bytes:
+    """The body of the POST."""
+    fields = sms.model_dump(by_alias=True, exclude_none=True)
+    return urlencode({name: "1" if value is True else str(value) for name, value in fields.items()}).encode()
 
 
 class Vonage:
@@ -264,103 +158,60 @@ class Vonage:
     def __init__(
         self,
         *,
-        make_client: Callable[[], _Client],
+        http: Http,
+        url: str,
+        authorization: str,
         sender: str,
-        timeout: float,
-        threads: int,
+        capacity: int,
         clock: Callable[[], datetime],
     ) -> None:
-        self.capacity = threads
-        self._make_client = make_client
+        self.capacity = capacity
+        self._http = http
+        self._url = url
+        self._headers = {
+            "Authorization": authorization,
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Accept": "application/json",
+        }
         self._sender = sender
-        self._timeout = timeout
         self._clock = clock
-        self._clients: queue.LifoQueue[_Client] = queue.LifoQueue()  # the idle ones, warmest first
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="vonage")
-        self._jobs: set[asyncio.Future[Answer]] = set()
-        self._closed = False
 
     async def send(self, message: Message) -> Outcome:
         """POST once."""
         sms = to_request(message, self._sender)
         if not isinstance(sms, SmsMessage):
             return sms
-        if self._closed:
-            return Transient(reason="not sent: the connector is closed", code="closed")
-        form = Form(sms)
         try:
-            async with asyncio.timeout(self._timeout):
-                return to_outcome(await self._run(form), self._clock())
-        except asyncio.CancelledError:
-            form.withdraw()
-            raise
-        except (OSError, HTTPError) as error:
-            return _lost(error, sent=not form.withdraw())
-
-    async def _run(self, form: Form) -> Answer:
-        """In a thread. The job outlives a cancel, since a thread cannot be stopped; it ends by its timeout."""
-        deadline = time.monotonic() + self._timeout
-        job = asyncio.wrap_future(self._threads.submit(self._post, form, deadline))
-        self._jobs.add(job)
-        job.add_done_callback(self._ended)
-        return await asyncio.shield(job)
-
-    def _ended(self, job: asyncio.Future[Answer]) -> None:
-        self._jobs.discard(job)
-        if not job.cancelled():
-            job.exception()  # seen, also when nobody waits for it any more
-
-    def _post(self, form: Form, deadline: float) -> Answer:
-        # What starts with little time left is likely cut off after the write, and then nobody knows.
-        if time.monotonic() > deadline - self._timeout / 2:
-            raise TimeoutError("no thread was free in time")
-        try:
-            client = self._clients.get_nowait()
-        except queue.Empty:
-            client = self._make_client()
-        try:
-            return client.post_once(form, deadline)
-        finally:
-            self._clients.put(client)
+            answer = await self._http.post(self._url, to_form(sms), self._headers)
+        except NoAnswer as error:
+            if error.fate == "untrusted":
+                reason = "the server's certificate is not trusted; check host and ca_file"
+                return ChannelFault(reason=reason, code=error.code)
+            return error.outcome()
+        return to_outcome(answer, self._clock())
 
     async def aclose(self) -> None:
-        """Let what is in flight finish, then end the threads and close every connection."""
-        self._closed = True
-        if self._jobs:
-            await asyncio.wait(self._jobs, timeout=2 * self._timeout)
-        self._threads.shutdown(wait=not self._jobs)
-        while not self._clients.empty():
-            self._clients.get_nowait().close()
-
-
-def _lost(error: Exception, *, sent: bool) -> Outcome:
-    """What a failure without an answer means."""
-    code = type(error).__name__
-    if sent:
-        return Uncertain(reason=f"the SMS was written and the answer is lost: {code}", code=code)
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return ChannelFault(
-            reason="the server's certificate is not trusted; check host and ca_file", code=code
-        )
-    return Transient(reason=f"not sent: {code}", code=code)
+        """Let what is in flight finish, then close every connection."""
+        await self._http.aclose()
 
 
 def create(options: Mapping[str, str]) -> Vonage:
     """The connector for these options. Raises BadOptions."""
     given = Options("vonage", options)
-    auth = Auth(api_key=given.text("api_key"), api_secret=given.text("api_secret"))
+    key, secret = given.text("api_key"), given.text("api_secret")
     sender = given.text("sender")
     host, port = given.text("host", "rest.nexmo.com"), given.number("port", 443)
     ca_file = given.file("ca_file")
-    timeout, threads = given.seconds("timeout", 10.0), given.number("threads", 32)
+    timeout, connections = given.seconds("timeout", 10.0), given.number("connections", 50)
     given.done()
     if not SENDER.fullmatch(sender):
         raise BadOptions(f"vonage: sender {sender!r} is neither a number nor 1 to 11 letters and digits")
     return Vonage(
-        make_client=lambda: _Client(auth, f"{host}:{port}", ca_file),
+        http=Http(ca_file=ca_file, timeout=timeout, at_once=connections),
+        url=f"https://{host}:{port}/sms/json",
+        authorization="Basic " + base64.b64encode(f"{key}:{secret}".encode()).decode(),
         sender=sender.removeprefix("+"),
-        timeout=timeout,
-        threads=threads,
+        capacity=connections,
         clock=_utc_now,
     )
 

@@ -24,13 +24,16 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from yarl import URL
 
+from connectors._answer import Answer, NoAnswer
 from connectors._hosts import BadHosts, Hosts
+from connectors._http import Http
 from connectors._options import Options
-from connectors._post import Answer, NoAnswer, Poster
+from connectors._post import Poster
 from connectors._retry_after import retry_after
 from connectors.contract import (
     Accepted,
@@ -127,7 +130,7 @@ class Webhook:
     def __init__(
         self,
         *,
-        poster: Poster,
+        poster: Http | Poster,
         target: URL | Hosts,
         signers: Sequence[Sign],
         capacity: int,
@@ -149,7 +152,7 @@ class Webhook:
         headers = to_headers(message, body, self._signers, self._clock())
         gateway = isinstance(target, URL)
         try:
-            answer = await self._poster.post(url, body, headers)
+            answer = await self._poster.post(str(url), body, headers)
         except NoAnswer as error:
             return _unanswered(error, gateway=gateway)
         return to_outcome(answer, self._clock(), gateway=gateway)
@@ -181,17 +184,19 @@ def create(options: Mapping[str, str]) -> Webhook:
     if not signers:
         raise BadOptions("webhook: option 'secrets' is empty; set it to one or more of whsec_..., whsk_...")
     return Webhook(
-        poster=Poster(
-            tls=ssl.create_default_context(cafile=ca_file),
-            timeout=timeout,
-            connections=connections,
-            resolver=target.resolver() if isinstance(target, Hosts) else None,
-        ),
+        poster=_poster(target, ca_file, timeout, connections),
         target=target,
         signers=signers,
         capacity=connections,
         clock=_utc_now,
     )
+
+
+def _poster(target: URL | Hosts, ca_file: Path | None, timeout: float, connections: int) -> Http | Poster:
+    if isinstance(target, URL):
+        return Http(ca_file=ca_file, timeout=timeout, at_once=connections)
+    tls = ssl.create_default_context(cafile=ca_file)
+    return Poster(tls=tls, timeout=timeout, connections=connections, resolver=target.resolver())
 
 
 def _target(url: str, hosts: str) -> URL | Hosts:

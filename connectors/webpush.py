@@ -27,9 +27,10 @@ from py_vapid import Vapid02, VapidException
 from pywebpush import WebPusher
 from yarl import URL
 
+from connectors._answer import Answer, NoAnswer
 from connectors._hosts import BadHosts, Hosts
 from connectors._options import Options
-from connectors._post import Answer, NoAnswer, Poster
+from connectors._post import Poster
 from connectors._retry_after import retry_after
 from connectors.contract import (
     Accepted,
@@ -255,7 +256,7 @@ class WebPush:
             "Authorization": self._tokens.header(str(request.url.origin()), self._clock()),
         }
         try:
-            answer = await self._poster.post(request.url, _encrypted(request), headers)
+            answer = await self._poster.post(str(request.url), _encrypted(request), headers)
         except NoAnswer as error:
             if error.fate == "private":
                 reason = "the endpoint's host leads into a private network"

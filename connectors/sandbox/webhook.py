@@ -41,9 +41,8 @@ class _Receiver:
     async def take(self, request: web.Request) -> web.Response:
         body = await request.read()
         data = _data(body)
-        identity = {
-            name: value for name, value in request.headers.items() if name.lower().startswith("webhook-")
-        }
+        found = {name.lower(): value for name, value in request.headers.items()}
+        identity = {name: value for name, value in found.items() if name.startswith("webhook-")}
         call = Call(
             provider="webhook",
             delivery_id=request.headers.get("webhook-id", ""),

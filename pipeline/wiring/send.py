@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import entry_points
 
 import asyncpg
+import uvloop
 
 from connectors.contract import BadOptions, Connector
 from pipeline.adapters.postgres.profiles import PostgresProfiles
@@ -26,7 +27,7 @@ from pipeline.wiring import Stage, catalogue, clock, loop, pool, wire
 
 def run(stage: Stage, settings: Settings) -> None:
     """Send on the stage's channel until SIGTERM or SIGINT."""
-    asyncio.run(_send(settings, stage))
+    uvloop.run(_send(settings, stage))  # 30 µs less a message than asyncio's own loop (0011)
 
 
 async def _send(settings: Settings, stage: Stage) -> None:

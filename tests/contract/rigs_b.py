@@ -31,14 +31,7 @@ def _to_endpoints(options: Mapping[str, str]) -> webhook.Webhook:
 
 
 WEBPUSH = Rig(name="webpush", start=push_service.start, create=webpush.create, address=_subscription)
-VONAGE = Rig(
-    name="vonage",
-    start=sms_api.start,
-    create=vonage.create,
-    address=_number,
-    single={"threads": "1"},
-    wide={"threads": "60"},
-)
+VONAGE = Rig(name="vonage", start=sms_api.start, create=vonage.create, address=_number)
 TWILIO = Rig(name="twilio", start=messages_api.start, create=twilio.create, address=_number)
 SMTP = Rig(
     name="smtp",

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import ssl
-import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -48,10 +47,10 @@ def message(number: int = 0) -> Message:
     )
 
 
-def connector(port: int, ca: Path | None, *, threads: int = 4) -> Vonage:
+def connector(port: int, ca: Path | None, *, connections: int = 4) -> Vonage:
     """A connector that points at a local port."""
     options = {"api_key": "k", "api_secret": "s", "sender": "Everpost", "host": "127.0.0.1"}
-    options |= {"port": str(port), "timeout": str(TIMEOUT), "threads": str(threads)}
+    options |= {"port": str(port), "timeout": str(TIMEOUT), "connections": str(connections)}
     return vonage.create(options | ({"ca_file": str(ca)} if ca else {}))
 
 
@@ -182,8 +181,8 @@ async def test_an_answer_that_drips_ends_by_the_timeout(certs: Certs) -> None:
         assert isinstance(await send_to(drip, certs.server_context(), certs.ca), Uncertain)
 
 
-async def test_without_a_free_thread_nothing_is_sent(certs: Certs) -> None:
-    """A silent provider holds every thread: who waited in vain for one is told so, and is not sent later."""
+async def test_without_a_free_connection_nothing_is_sent(certs: Certs) -> None:
+    """A silent provider holds every connection: who waited in vain for one is told so, and is not sent later."""
     requests: list[bytes] = []
 
     async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
@@ -191,7 +190,7 @@ async def test_without_a_free_thread_nothing_is_sent(certs: Certs) -> None:
         await reader.read(1)
 
     async with provider(silent, certs.server_context()) as port:
-        sms = connector(port, certs.ca, threads=2)
+        sms = connector(port, certs.ca, connections=2)
         outcomes = await asyncio.gather(*(sms.send(message(number)) for number in range(6)))
         await sms.aclose()
     kinds = sorted(type(outcome).__name__ for outcome in outcomes)
@@ -204,49 +203,6 @@ async def sandbox(certs: Certs) -> AsyncGenerator[Bench]:
     """The local Vonage and a connector."""
     async with bench(VONAGE, certs.directory) as ready:
         yield ready
-
-
-async def test_a_cancel_before_the_write_sends_nothing(certs: Certs) -> None:
-    """A send that is cancelled while it connects is not sent by its thread afterwards."""
-    connected, go_on, relayed = asyncio.Event(), asyncio.Event(), asyncio.Event()
-
-    async with sandbox(certs) as ready:
-
-        async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            connected.set()
-            await go_on.wait()
-            behind, to_behind = await asyncio.open_connection("127.0.0.1", ready.provider.port)
-            try:
-                await asyncio.gather(pipe(reader, to_behind), pipe(behind, writer))
-            finally:
-                to_behind.close()
-                relayed.set()
-
-        async with provider(late, None) as port:
-            sms = connector(port, certs.ca)
-            sending = asyncio.create_task(sms.send(message()))
-            await connected.wait()
-            sending.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await sending
-            go_on.set()
-            await sms.aclose()
-            await asyncio.wait_for(relayed.wait(), 60)
-        assert ready.requests == 0
-
-
-async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Everything from one end to the other."""
-    while data := await reader.read(65_536):
-        writer.write(data)
-    writer.close()
-
-
-async def test_closing_ends_the_threads(certs: Certs) -> None:
-    """Nothing of the pool is left."""
-    async with sandbox(certs) as ready:
-        await asyncio.gather(*(ready.send(number) for number in range(5)))
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("vonage")]
 
 
 async def test_a_closed_connector_refuses(certs: Certs) -> None:

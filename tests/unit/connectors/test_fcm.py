@@ -14,6 +14,7 @@ from google.auth.exceptions import RefreshError, TransportError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connectors._answer import Answer
 from connectors._fcm_token import AccessToken, NoToken, Tokens
 from connectors.contract import (
     Accepted,
@@ -28,7 +29,7 @@ from connectors.contract import (
     Transient,
     Uncertain,
 )
-from connectors.fcm import Answer, create, payloads, to_outcome, to_request
+from connectors.fcm import create, payloads, to_outcome, to_request
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MESSAGE = Message(
@@ -146,7 +147,7 @@ OUTCOMES: list[tuple[int, str, type[Outcome], str]] = [
 @pytest.mark.parametrize(("status", "text", "expected", "code"), OUTCOMES)
 def test_what_an_answer_means(status: int, text: str, expected: type[Outcome], code: str) -> None:
     """Every answer in Google's table has its outcome, and keeps Google's word as its code."""
-    outcome = to_outcome(Answer(status=status, body=text))
+    outcome = to_outcome(Answer(status=status, body=text), NOW)
     assert type(outcome) is expected
     assert isinstance(outcome, Accepted) or outcome.code == code
 
@@ -154,7 +155,7 @@ def test_what_an_answer_means(status: int, text: str, expected: type[Outcome], c
 def test_the_name_is_the_receipt() -> None:
     """What FCM calls the message is kept."""
     answer = Answer(status=200, body='{"name":"projects/p/messages/1"}')
-    assert to_outcome(answer) == Accepted(provider_id="projects/p/messages/1")
+    assert to_outcome(answer, NOW) == Accepted(provider_id="projects/p/messages/1")
 
 
 @pytest.mark.parametrize(
@@ -168,14 +169,19 @@ def test_the_name_is_the_receipt() -> None:
 )
 def test_retry_after_is_handed_on(status: int, asked: timedelta | None, wait: timedelta | None) -> None:
     """The pipeline decides the wait, and knows what Google asked for."""
-    outcome = to_outcome(Answer(status=status, body="", retry_after=asked))
+    outcome = to_outcome(
+        Answer(
+            status=status, body="", retry_after=None if asked is None else str(int(asked.total_seconds()))
+        ),
+        NOW,
+    )
     assert isinstance(outcome, Throttled | Transient)
     assert outcome.retry_after == wait
 
 
 def test_a_new_token_that_is_refused_is_a_fault_of_the_channel() -> None:
     """A 401 for a token that was just fetched will not be healed by another."""
-    outcome = to_outcome(Answer(status=401, body=""), token_age=timedelta(seconds=3))
+    outcome = to_outcome(Answer(status=401, body=""), NOW, token_age=timedelta(seconds=3))
     assert isinstance(outcome, ChannelFault)
 
 
@@ -198,7 +204,7 @@ json_values = st.recursive(
 @given(st.integers(0, 999), st.text(max_size=20) | json_values.map(json.dumps))
 def test_every_answer_means_something(status: int, text: str) -> None:
     """No body of whatever shape raises, and only 200 is a success."""
-    outcome = to_outcome(Answer(status=status, body=text))
+    outcome = to_outcome(Answer(status=status, body=text), NOW)
     assert not isinstance(outcome, Accepted) or status == 200
 
 

@@ -13,7 +13,7 @@ from twilio.http.response import Response
 from twilio.rest import Client
 from yarl import URL
 
-from connectors._post import Answer
+from connectors._answer import Answer
 from connectors.contract import (
     Accepted,
     BadOptions,

@@ -1,7 +1,6 @@
-"""SMS by Vonage: what is posted, what each status means, and the body that knows whether it went out."""
+"""SMS by Vonage: what is posted, what each status means."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vonage_sms import SmsMessage
 
+from connectors._answer import Answer
 from connectors.contract import (
     Accepted,
     BadOptions,
@@ -23,7 +23,7 @@ from connectors.contract import (
     Transient,
     Uncertain,
 )
-from connectors.vonage import Answer, Form, create, to_outcome, to_request
+from connectors.vonage import create, to_outcome, to_request
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 DELIVERY = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
@@ -47,7 +47,7 @@ def answer(*statuses: str, text: str = "") -> Answer:
         {"status": status, "error-text": text, "message-id": f"ID{number}"}
         for number, status in enumerate(statuses)
     ]
-    return Answer(status=200, body=json.dumps({"message-count": str(len(parts)), "messages": parts}).encode())
+    return Answer(status=200, body=json.dumps({"message-count": str(len(parts)), "messages": parts}))
 
 
 def test_an_sms_carries_its_delivery() -> None:
@@ -133,15 +133,15 @@ def test_what_is_no_text_is_permanent(text: str) -> None:
         (answer("5", "0", "0"), Permanent),
         (answer("1", "1"), Throttled),
         (answer(), Uncertain),
-        (Answer(status=200, body=b"<html>"), Uncertain),
-        (Answer(status=200, body=b"[]"), Uncertain),
-        (Answer(status=200, body=b'{"messages":[{}]}'), Uncertain),
-        (Answer(status=200, body=b'{"messages":[{"status":0}]}'), Uncertain),
-        (Answer(status=200, body=b'{"messages":"0"}'), Uncertain),
-        (Answer(status=200, body=b"\xff"), Uncertain),
-        (Answer(status=200, body=b"[" * 60_000), Uncertain),
-        (Answer(status=200, body=None), Uncertain),
-        (Answer(status=202, body=b""), Uncertain),
+        (Answer(status=200, body="<html>"), Uncertain),
+        (Answer(status=200, body="[]"), Uncertain),
+        (Answer(status=200, body='{"messages":[{}]}'), Uncertain),
+        (Answer(status=200, body='{"messages":[{"status":0}]}'), Uncertain),
+        (Answer(status=200, body='{"messages":"0"}'), Uncertain),
+        (Answer(status=200, body="\xff"), Uncertain),
+        (Answer(status=200, body="[" * 60_000), Uncertain),
+        (Answer(status=200, body=""), Uncertain),
+        (Answer(status=202, body=""), Uncertain),
         (Answer(status=302), ChannelFault),
         (Answer(status=400), Permanent),
         (Answer(status=401), ChannelFault),
@@ -152,7 +152,7 @@ def test_what_is_no_text_is_permanent(text: str) -> None:
         (Answer(status=422), Permanent),
         (Answer(status=429), Throttled),
         (Answer(status=500), Transient),
-        (Answer(status=502, body=None), Transient),
+        (Answer(status=502, body=""), Transient),
         (Answer(status=503), Transient),
         (Answer(status=504), Uncertain),
     ],
@@ -162,8 +162,8 @@ def test_each_answer_has_its_outcome(found: Answer, kind: type[Outcome]) -> None
     assert type(to_outcome(found, NOW)) is kind
 
 
-@given(st.integers(100, 599), st.none() | st.binary() | st.text().map(str.encode), st.none() | st.text())
-def test_no_answer_raises(status: int, body: bytes | None, wait: str | None) -> None:
+@given(st.integers(100, 599), st.text(), st.none() | st.text())
+def test_no_answer_raises(status: int, body: str, wait: str | None) -> None:
     """Whatever comes back is an outcome, and garbage after a success never counts as sent or not sent."""
     outcome = to_outcome(Answer(status=status, body=body, retry_after=wait), NOW)
     if 200 <= status < 300:
@@ -193,30 +193,6 @@ def test_the_wait_is_read_from_header_and_text() -> None:
 def test_every_part_of_an_accepted_sms_is_named() -> None:
     """Each part has its own receipt."""
     assert to_outcome(answer("0", "0"), NOW) == Accepted(provider_id="ID0,ID1")
-
-
-def test_a_body_that_was_read_cannot_be_withdrawn() -> None:
-    """What has been handed over may have been sent."""
-    form = Form(sms())
-    assert b"client-ref=6f9619ff" in form.read()
-    assert not form.withdraw()
-
-
-def test_a_body_that_was_withdrawn_cannot_be_read() -> None:
-    """What has not been handed over never will be: this is what makes `not sent` a fact."""
-    form = Form(sms())
-    assert form.withdraw()
-    with pytest.raises(TimeoutError):
-        form.read()
-
-
-def test_reading_and_withdrawing_at_once_agree() -> None:
-    """Of a thread that sends and a loop that gives up, exactly one wins."""
-    with ThreadPoolExecutor(2) as pool:
-        for _ in range(300):
-            form = Form(sms())
-            reading, withdrawing = pool.submit(form.read), pool.submit(form.withdraw)
-            assert (reading.exception() is not None) == withdrawing.result()
 
 
 @pytest.mark.parametrize("sender", ["a very long sender", "+12", "Ünïcode", "a\nb"])

@@ -14,8 +14,8 @@ from standardwebhooks import Webhook as Judge
 from standardwebhooks import WebhookVerificationError
 from yarl import URL
 
+from connectors._answer import Answer
 from connectors._hosts import Hosts
-from connectors._post import Answer
 from connectors.contract import (
     Accepted,
     BadOptions,

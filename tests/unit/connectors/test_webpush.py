@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from py_vapid import Vapid02
 from pywebpush import WebPusher
 
+from connectors._answer import Answer
 from connectors._hosts import Hosts
-from connectors._post import Answer
 from connectors.contract import (
     Accepted,
     ChannelFault,
