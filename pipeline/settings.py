@@ -64,7 +64,11 @@ class Settings(BaseSettings):
         default="0",
         description="ordinal of this process within its stage: static membership and transactional.id",
     )
-    in_flight: int = Field(default=200, ge=1, description="requests that a sender has open at once")
+    in_flight: int = Field(
+        default=400,
+        ge=1,
+        description="records that a sender works on at once; a connector may allow fewer requests",
+    )
     send_timeout: float = Field(default=10.0, gt=0, description="seconds that one send may take")
     batch: int = Field(
         default=2000, ge=1, le=20_000, description="records that the router decides in one transaction"

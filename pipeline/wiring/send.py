@@ -60,7 +60,7 @@ async def _send(settings: Settings, stage: Stage) -> None:
             profiles=PostgresProfiles(connections),
             chance=random.random,  # noqa: TID251 - the composition root
             meter=Meter(),
-            in_flight=min(settings.in_flight, connector.capacity),
+            in_flight=settings.in_flight,
         )
         await send.run(sender, stop)
 

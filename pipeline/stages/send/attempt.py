@@ -39,6 +39,7 @@ from pipeline.stages.send.decide import (
 )
 from pipeline.stages.send.facts import Facts
 from pipeline.stages.send.pause import Abandoned, Gate
+from pipeline.stages.send.places import Places
 from pipeline.stages.send.records import Settled, settled, unreadable
 from pipeline.stages.send.words import to_message
 
@@ -74,6 +75,8 @@ class Attempts:
         self._facts = facts
         self._outage = Outage(_log)
         self._waiting: set[asyncio.Timeout] = set()
+        # Records are read ahead of the connector; who waits for a place has its last questions still to come.
+        self._places = Places(tools.connector.capacity)
 
     @property
     def waiting(self) -> int:
@@ -118,11 +121,18 @@ class Attempts:
         while True:
             probe = await self._gate.enter(mine)
             try:
-                message = await self._prepare(delivery, as_of_decision, mine)
-                if isinstance(message, Verdict):
-                    return message, None
-                began = time.monotonic()
-                outcome = await self._send(message)
+                wanted = await self._wanted(delivery, as_of_decision, mine)
+                if isinstance(wanted, Verdict):
+                    return wanted, None
+                await self._places.take(delivery.lane)
+                try:
+                    message = self._message(*wanted, mine)
+                    if isinstance(message, Verdict):
+                        return message, None
+                    began = time.monotonic()
+                    outcome = await self._send(message)
+                finally:
+                    self._places.leave()
                 verdict = after(delivery, outcome, self._tools.clock(), self._tools.tiers)
                 if not isinstance(verdict, Pause):
                     self._gate.passed()
@@ -132,10 +142,10 @@ class Attempts:
                 if probe:
                     self._gate.leave()
 
-    async def _prepare(
+    async def _wanted(
         self, delivery: Delivery, as_of_decision: bool, mine: Callable[[], bool]
-    ) -> Message | Verdict:
-        """The message, or why there will be none."""
+    ) -> tuple[Current, Event] | Verdict:
+        """Where it goes and of what it tells, or why it goes nowhere."""
         tools, now = self._tools, self._tools.clock()
         late = too_late(delivery, now)
         if late is not None:
@@ -151,9 +161,14 @@ class Attempts:
             event = await self._patiently(lambda: tools.wire.decode(Event, delivery.event), mine)
         except Unreadable as error:
             return unrenderable(f"the event in the delivery cannot be read: {error}")
+        return current, event
+
+    def _message(self, current: Current, event: Event, mine: Callable[[], bool]) -> Message | Verdict:
+        """The message, right before it is sent, or why there will be none."""
+        tools, now = self._tools, self._tools.clock()
         if not mine():
             raise Abandoned
-        stopped = recalled(delivery, event, tools.recalls())
+        stopped = too_late(current.delivery, now) or recalled(current.delivery, event, tools.recalls())
         if stopped is not None:
             return stopped
         message = to_message(

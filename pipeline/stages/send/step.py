@@ -29,6 +29,10 @@ from pipeline.stages.send.records import Settled
 
 _IDLE = 0.2  # seconds that a read waits for the first record
 _FULL = 0.02  # seconds when a lane is full: its slots come free while the others have nothing
+_LINGER = 0.01  # seconds that what has ended waits for more of its kind, to be written and committed at once
+_LEAST = (
+    16  # a lane is read again when this part of the slots is free: each read costs as much as ten records
+)
 _AWAY = 0.5  # seconds between two tries while Kafka is away
 _LEAVE = 9.0  # seconds after a stop until the process goes, whatever is still to be written
 
@@ -66,7 +70,9 @@ def rooms(channel: Channel, in_flight: int, busy: int) -> dict[str, int]:
         "normal": max(1, in_flight - in_flight // 10),
         "bulk": max(1, in_flight // 2),
     }
-    return {deliver(channel, lane): caps[lane] - busy for lane in LANES if caps[lane] > busy}
+    least: dict[Lane, int] = {"urgent": 1, "normal": in_flight // _LEAST, "bulk": in_flight // _LEAST}
+    free = {lane: caps[lane] - busy for lane in LANES}
+    return {deliver(channel, lane): free[lane] for lane in LANES if free[lane] >= max(1, least[lane])}
 
 
 async def run(sender: Sender, stop: asyncio.Event) -> None:
@@ -139,6 +145,7 @@ class _Loop:
     async def _settle(self) -> None:
         while True:
             await self._wake.wait()
+            await asyncio.sleep(_LINGER)
             self._wake.clear()
             over, self._over = self._over, []
             with span("process batch", stage="send", channel=self._sender.tools.channel) as batch:
