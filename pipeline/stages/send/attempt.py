@@ -66,6 +66,14 @@ class Tools:
     recalls: Callable[[], Recalls] = Recalls  # the orders in force at this moment
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """An outcome, and the seconds that the provider took."""
+
+    outcome: Outcome
+    seconds: float
+
+
 class Attempts:
     """Makes attempts; knows those that wait for their answer."""
 
@@ -124,19 +132,13 @@ class Attempts:
                 wanted = await self._wanted(delivery, as_of_decision, mine)
                 if isinstance(wanted, Verdict):
                     return wanted, None
-                await self._places.take(delivery.lane)
-                try:
-                    message = self._message(*wanted, mine)
-                    if isinstance(message, Verdict):
-                        return message, None
-                    began = time.monotonic()
-                    outcome = await self._send(message)
-                finally:
-                    self._places.leave()
-                verdict = after(delivery, outcome, self._tools.clock(), self._tools.tiers)
+                answer = await self._answer(*wanted, mine)
+                if isinstance(answer, Verdict):
+                    return answer, None
+                verdict = after(delivery, answer.outcome, self._tools.clock(), self._tools.tiers)
                 if not isinstance(verdict, Pause):
                     self._gate.passed()
-                    return verdict, time.monotonic() - began
+                    return verdict, answer.seconds
                 self._gate.fault(verdict.reason, verdict.code, probe=probe)
             finally:
                 if probe:
@@ -162,6 +164,19 @@ class Attempts:
         except Unreadable as error:
             return unrenderable(f"the event in the delivery cannot be read: {error}")
         return current, event
+
+    async def _answer(self, current: Current, event: Event, mine: Callable[[], bool]) -> _Answer | Verdict:
+        """What the provider says, asked as soon as there is a place; or why it is not asked."""
+        await self._places.take(current.delivery.lane)
+        try:
+            message = self._message(current, event, mine)
+            if isinstance(message, Verdict):
+                return message
+            began = time.monotonic()
+            outcome = await self._send(message)
+            return _Answer(outcome=outcome, seconds=time.monotonic() - began)
+        finally:
+            self._places.leave()
 
     def _message(self, current: Current, event: Event, mine: Callable[[], bool]) -> Message | Verdict:
         """The message, right before it is sent, or why there will be none."""
