@@ -126,12 +126,22 @@ def _causes(error: PyreqwestError) -> Any:
 
 async def _body(response: Response) -> str:
     """The body; empty when it breaks off or is no answer by its size, which also ends the connection."""
-    body = b""
+    length = response.get_header("content-length") or ""
     try:
-        while chunk := await response.body_reader.read(MAX_BODY):
-            body += bytes(chunk)
-            if len(body) > MAX_BODY:
-                return ""
+        if length.isdecimal() and int(length) <= MAX_BODY:
+            body = bytes(await response.bytes())
+        else:
+            body = await _chunks(response)
     except PyreqwestError:
         return ""
     return body.decode("utf-8", "replace")
+
+
+async def _chunks(response: Response) -> bytes:
+    """A body whose length was not announced, or is announced as too large; then nothing."""
+    body = b""
+    while chunk := await response.body_reader.read(MAX_BODY):
+        body += bytes(chunk)
+        if len(body) > MAX_BODY:
+            return b""
+    return body

@@ -7,6 +7,7 @@ from connectors.contract import InvalidAddress, Message, Permanent
 SENDER = re.compile(r"\+?[0-9]{3,15}|[A-Za-z0-9 ]{1,11}")
 """A number, a short code, or a name of up to 11 letters and digits."""
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
@@ -15,6 +16,6 @@ def refusal(message: Message) -> InvalidAddress | Permanent | None:
     if not _E164.fullmatch(message.address):
         return InvalidAddress(reason="the phone number is not E.164 (+ and 7 to 15 digits)", code="malformed")
     text = message.content.text
-    if not text.strip() or any("\ud800" <= char <= "\udfff" for char in text):
+    if not text.strip() or _SURROGATE.search(text):
         return Permanent(reason="the text is empty or no valid Unicode", code="text")
     return None

@@ -19,13 +19,14 @@ for a whole send), `connections`.
 """
 
 import base64
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 
 from yarl import URL
 
@@ -99,6 +100,22 @@ class Origin:
     sender: str
     status_callback: URL | None = None
 
+    def fields(self, delivery_id: str) -> tuple[str, ...]:
+        """The fields of the form that tell it."""
+        sender, callback = _origin(self.sender, self.status_callback)
+        return (sender, callback + quote_plus(delivery_id)) if callback else (sender,)
+
+
+@functools.lru_cache(1)
+def _origin(sender: str, status_callback: URL | None) -> tuple[str, str]:
+    """The fields that are always the same; the second wants a delivery id behind it."""
+    name = "MessagingServiceSid" if _SERVICE.fullmatch(sender) else "From"
+    callback = ""
+    if status_callback is not None:
+        url = str(status_callback.update_query(delivery_id="-"))
+        callback = f"StatusCallback={quote_plus(url.removesuffix('-'))}"
+    return f"{name}={quote_plus(sender)}", callback
+
 
 def to_request(message: Message, origin: Origin) -> bytes | Outcome:
     """The form for a message, or why there can be none."""
@@ -107,15 +124,13 @@ def to_request(message: Message, origin: Origin) -> bytes | Outcome:
         return refused
     least, most = _VALIDITY
     seconds = int(message.time_to_live / timedelta(seconds=1))
-    fields = {
-        "To": message.address,
-        "MessagingServiceSid" if _SERVICE.fullmatch(origin.sender) else "From": origin.sender,
-        "Body": message.content.text,
-        "ValidityPeriod": str(min(max(seconds, least), most)),
-    }
-    if origin.status_callback is not None:
-        fields["StatusCallback"] = str(origin.status_callback.update_query(delivery_id=message.delivery_id))
-    return urlencode(fields).encode()
+    fields = (
+        f"To={quote_plus(message.address)}",
+        f"Body={quote_plus(message.content.text)}",
+        f"ValidityPeriod={min(max(seconds, least), most)}",
+        *origin.fields(message.delivery_id),
+    )
+    return "&".join(fields).encode()
 
 
 def to_outcome(answer: Answer, now: datetime) -> Outcome:

@@ -1,6 +1,7 @@
 """A sender, put together."""
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -24,9 +25,14 @@ from pipeline.stages.send.attempt import Tools
 from pipeline.stages.send.records import group
 from pipeline.wiring import Stage, catalogue, clock, loop, pool, wire
 
+_COLLECT = 20_000  # objects more than before; Python's own 700 is met every ten messages
+
 
 def run(stage: Stage, settings: Settings) -> None:
     """Send on the stage's channel until SIGTERM or SIGINT."""
+    # What lives for one message is freed by its count; to look for cycles among what is in flight took 8 %.
+    gc.freeze()
+    gc.set_threshold(_COLLECT)
     uvloop.run(_send(settings, stage))  # 30 µs less a message than asyncio's own loop (0011)
 
 

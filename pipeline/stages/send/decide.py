@@ -108,8 +108,10 @@ def still_wanted(
             if address.suppressed:
                 reason = f"suppression list: {address.suppressed}"
                 return Verdict(result="suppressed", state="suppressed", reason=reason)
-            moved = replace(delivery, address=address.value, profile_version=profile.version)
-            return Current(delivery=moved, registered_at=address.registered_at)
+            same = (delivery.address, delivery.profile_version) == (address.value, profile.version)
+            if not same:
+                delivery = replace(delivery, address=address.value, profile_version=profile.version)
+            return Current(delivery=delivery, registered_at=address.registered_at)
     return Verdict(result="suppressed", state="suppressed", reason="the address is no longer active")
 
 
