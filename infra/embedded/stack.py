@@ -4,8 +4,8 @@
         running.supervisor.add("router", [sys.executable, "-m", "pipeline.cli", "run", "route"], env)
         ...
 
-Layout of a home: cache/ (files fetched once), kafka/ and postgres/ (data), postgres.secret, logs/,
-state.json and up.lock (see state.py).
+Layout of a home: cache/ (files fetched once), kafka/ (kafka-1/ to kafka-3/ of three brokers) and postgres/
+(data), postgres.secret, logs/, state.json and up.lock (see state.py).
 """
 
 import os
@@ -41,7 +41,7 @@ class Stack:
     """Services that run."""
 
     home: Path
-    bootstrap_servers: str  # Kafka, as host:port
+    bootstrap_servers: str  # Kafka, as host:port, of three brokers separated by commas
     postgres_dsn: str  # with password
     own: Supervisor | None  # None when another process runs the stack
 
@@ -73,15 +73,17 @@ def up(
     *,
     kafka_port: int | None = None,
     postgres_port: int | None = None,
+    brokers: int = 1,
     cache: Path | None = None,
     report: Callable[[str], None],
     progress: jars.Progress | None = None,
 ) -> Generator[Stack]:
     """Run the services while the block runs, or find those that another process runs in this home.
 
-    Ports that are not given are those of the last time, or free ones. `cache` (default: the home's own)
-    may be shared by homes. `report` is told in lines what happens, `progress` how a fetch goes (default: a
-    bar on standard error at a terminal, lines elsewhere).
+    Ports that are not given are those of the last time, or free ones; `kafka_port` is the first broker's.
+    `brokers` is 1 or 3, and a home keeps to what it began with. `cache` (default: the home's own) may be
+    shared by homes. `report` is told in lines what happens, `progress` how a fetch goes (default: a bar on
+    standard error at a terminal, lines elsewhere).
     Raises ConfigurationError (disk, port, user, package) or DependencyDown (fetch or start failed).
     """
     home = home.expanduser().resolve()
@@ -91,10 +93,12 @@ def up(
         yield found
         return
     with found:
+        _check_brokers(home, brokers)
         _check_disk(home)
         _clean_up(home, report)
         with Console() as console:
-            starter = _Starter(home, cache or home / "cache", report, progress or console.progress)
+            fetched = cache or home / "cache"
+            starter = _Starter(home, fetched, brokers, report, progress or console.progress)
             try:
                 with starter.supervisor:
                     yield starter.start(kafka_port, postgres_port)
@@ -128,10 +132,21 @@ def _claim_or_find(home: Path) -> IO[str] | Stack:
 def _stack(home: Path, known: state.State, own: Supervisor | None) -> Stack:
     return Stack(
         home=home,
-        bootstrap_servers=f"{ports.HOST}:{known.kafka_port}",
+        bootstrap_servers=",".join(f"{ports.HOST}:{port}" for port in known.kafka_ports),
         postgres_dsn=postgres.dsn(home / SECRET, known.postgres_port),
         own=own,
     )
+
+
+def _check_brokers(home: Path, brokers: int) -> None:
+    if brokers not in (1, 3):
+        raise ConfigurationError(f"{brokers} brokers: choose 1, or 3 of which one may be killed")
+    other = "kafka" if brokers == 3 else "kafka-1"
+    if (home / other).exists():
+        raise ConfigurationError(
+            f"{home} began with {1 if other == 'kafka' else 3} broker(s), and its data lies there: "
+            f"start it with as many, or set EVERPOST_HOME to another directory"
+        )
 
 
 def _check_disk(home: Path) -> None:
@@ -168,8 +183,9 @@ class _Starter:
     """One start: both services at once, each from its files to its first answer."""
 
     def __init__(
-        self, home: Path, cache: Path, report: Callable[[str], None], progress: jars.Progress
+        self, home: Path, cache: Path, brokers: int, report: Callable[[str], None], progress: jars.Progress
     ) -> None:
+        self._brokers = brokers
         self.supervisor = Supervisor(home / "logs", report, self._save)
         self._home = home
         self._cache = cache
@@ -182,8 +198,11 @@ class _Starter:
         """Start both; return when both take work."""
         self._known = known = self._first_state(kafka_port, postgres_port)
         self._save()
-        with ThreadPoolExecutor(2) as pool:
-            jobs: list[Future[None]] = [pool.submit(self._kafka, known), pool.submit(self._postgres, known)]
+        with ThreadPoolExecutor(2 + self._brokers) as pool:
+            jobs: list[Future[None]] = [
+                pool.submit(self._kafka, known, pool),
+                pool.submit(self._postgres, known),
+            ]
             try:
                 for job in wait(jobs, return_when=FIRST_EXCEPTION).done:
                     job.result()
@@ -203,17 +222,24 @@ class _Starter:
 
     def _first_state(self, kafka_port: int | None, postgres_port: int | None) -> state.State:
         last = state.read(self._home)
-        free = ports.free(3)
+        free, *others = ports.free(1 + 2 * self._brokers)
         root = os.geteuid() == 0  # PostgreSQL does not run as root then either
+
+        def choose(service: str, asked: int | None, before: tuple[int, ...] | None) -> tuple[int, ...]:
+            wanted = (asked, *[None] * (self._brokers - 1))
+            earlier = before if before and len(before) == self._brokers else (None,) * self._brokers
+            return tuple(
+                ports.choose(service, want, past, others.pop(), root=root)
+                for want, past in zip(wanted, earlier, strict=True)
+            )
+
         return state.State(
             owner=state.me(),
             ready=False,
-            kafka_port=ports.choose("Kafka", kafka_port, last and last.kafka_port, free[0], root=root),
-            controller_port=ports.choose(
-                "Kafka's controller", None, last and last.controller_port, free[1], root=root
-            ),
+            kafka_ports=choose("Kafka", kafka_port, last and last.kafka_ports),
+            controller_ports=choose("Kafka's controller", None, last and last.controller_ports),
             postgres_port=ports.choose(
-                "PostgreSQL", postgres_port, last and last.postgres_port, free[2], root=False
+                "PostgreSQL", postgres_port, last and last.postgres_port, free, root=False
             ),
             programs={},
         )
@@ -228,16 +254,26 @@ class _Starter:
             self._known = replace(self._known, programs=programs)
             state.write(self._home, self._known)
 
-    def _kafka(self, known: state.State) -> None:
+    def _kafka(self, known: state.State, pool: ThreadPoolExecutor) -> None:
+        """Every broker at once: of three, none takes work before another is there to vote."""
         files = jars.fetch(kafka.bundle(), self._cache, self._watched)
-        server = kafka.Kafka(
-            files=files,
-            directory=self._home / "kafka",
-            logs=self._home / "logs",
-            port=known.kafka_port,
-            controller_port=known.controller_port,
-        )
-        self._bring_up(server)
+        voters = known.controller_ports if self._brokers > 1 else ()
+        servers = [
+            kafka.Kafka(
+                files=files,
+                directory=self._home / (f"kafka-{node}" if voters else "kafka"),
+                logs=self._home / "logs",
+                port=port,
+                controller_port=controller_port,
+                node=node,
+                voters=voters,
+            )
+            for node, (port, controller_port) in enumerate(
+                zip(known.kafka_ports, known.controller_ports, strict=True), 1
+            )
+        ]
+        for job in [pool.submit(self._bring_up, server) for server in servers]:
+            job.result()
 
     def _postgres(self, known: state.State) -> None:
         user = postgres.owner()

@@ -43,8 +43,8 @@ class State:
 
     owner: Process
     ready: bool  # whether the services take work
-    kafka_port: int
-    controller_port: int
+    kafka_ports: tuple[int, ...]  # of each broker, in their order
+    controller_ports: tuple[int, ...]
     postgres_port: int
     programs: Mapping[str, Process]  # by name: the services and the stages that run
 
@@ -100,7 +100,8 @@ def read(home: Path) -> State | None:
 
 def _state(fields: dict[str, Any]) -> State:
     programs = {name: Process(**each) for name, each in fields.pop("programs").items()}
-    return State(owner=Process(**fields.pop("owner")), programs=programs, **fields)
+    ports = {name: tuple(fields.pop(name)) for name in ("kafka_ports", "controller_ports")}
+    return State(owner=Process(**fields.pop("owner")), programs=programs, **ports, **fields)
 
 
 def left_over(state: State) -> list[Process]:

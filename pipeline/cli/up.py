@@ -22,6 +22,7 @@ def up(
     *,
     kafka_port: Annotated[int | None, Parameter(help="default: a free one, the same again next time")] = None,
     postgres_port: Annotated[int | None, Parameter(help="default: a free one, the same next time")] = None,
+    brokers: Annotated[int, Parameter(help="1, or 3: every record three times, one may be killed")] = 1,
 ) -> int:
     """Run Kafka, Postgres and every stage on this machine until Ctrl-C; data stays in EVERPOST_HOME.
 
@@ -36,12 +37,14 @@ def up(
             current.home,
             kafka_port=kafka_port,
             postgres_port=postgres_port,
+            brokers=brokers,
             report=console.line,
             progress=console.progress,
         ) as running,
     ):
         say(f"EVERPOST_BOOTSTRAP_SERVERS={running.bootstrap_servers}")
         say(f"EVERPOST_POSTGRES_DSN={running.postgres_dsn}")
+        say(f"EVERPOST_REPLICATION={brokers}")
         if not running.owned:
             say("everpost is up already; nothing was started")
             return 0
@@ -49,6 +52,7 @@ def up(
             update={
                 "bootstrap_servers": running.bootstrap_servers,
                 "postgres_dsn": SecretStr(running.postgres_dsn),
+                "replication": brokers,
             }
         )
         options: dict[str, str] = {}

@@ -17,8 +17,8 @@ def example(*programs: state.Process) -> state.State:
     return state.State(
         owner=state.me(),
         ready=True,
-        kafka_port=1,
-        controller_port=2,
+        kafka_ports=(1, 4, 5),
+        controller_ports=(2, 6, 7),
         postgres_port=3,
         programs={str(each.pid): each for each in programs},
     )
