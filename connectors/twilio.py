@@ -243,8 +243,8 @@ def create(options: Mapping[str, str]) -> Twilio:
     )
     url = _url(given.text("host", "api.twilio.com"), given.number("port", 443), account)
     ca_file = given.file("ca_file")
-    # Twilio answers 429 beyond 100 requests at once, unless the account has more.
-    timeout, connections = given.seconds("timeout", 10.0), given.number("connections", 50)
+    # Twilio answers 429 beyond 100 requests at once, unless the account has more; those that hang count, too.
+    timeout, connections = given.seconds("timeout", 10.0), given.number("connections", 90)
     given.done()
     return Twilio(
         http=Http(ca_file=ca_file, timeout=timeout, at_once=connections),

@@ -202,7 +202,7 @@ def create(options: Mapping[str, str]) -> Vonage:
     sender = given.text("sender")
     host, port = given.text("host", "rest.nexmo.com"), given.number("port", 443)
     ca_file = given.file("ca_file")
-    timeout, connections = given.seconds("timeout", 10.0), given.number("connections", 50)
+    timeout, connections = given.seconds("timeout", 10.0), given.number("connections", 200)
     given.done()
     if not SENDER.fullmatch(sender):
         raise BadOptions(f"vonage: sender {sender!r} is neither a number nor 1 to 11 letters and digits")
