@@ -111,6 +111,9 @@ async def run(rig: Rig, local: Local, sends: int) -> Left:
     """Send so many messages, and measure what is left."""
     place = local.place(rig.name)
     process = psutil.Process()
+    async with _connector(rig, place) as connector:  # what a library opens once for the whole process
+        await _send(rig, place, connector, 0, 1)
+    await until(lambda: connections(place.port) == 0)
     tasks, descriptors = len(asyncio.all_tasks()), process.num_fds()
     async with _connector(rig, place) as connector, _traced():
         await _send(rig, place, connector, 0, _WARM)
