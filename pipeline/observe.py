@@ -10,7 +10,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Generator, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Generator, Iterable, Mapping, MutableMapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -42,6 +42,8 @@ LogEvent = Literal[
     "address.deactivated",  # the provider says that an address is dead
     "publish.abandoned",  # a client was closed before Kafka acknowledged these events: they may be lost
     "request.refused",  # a caller's event is refused at the door
+    "ledger.stuck",  # something has neither ended nor moved for longer than it may, or is missing
+    "ledger.settled",  # it has ended, or moves again
 ]
 
 # Metrics (unit): what is counted. Attributes never hold a user, an address or a free text.
@@ -52,6 +54,9 @@ Metric = Literal[
     "everpost.decisions",  # decisions; attributes: verdict
     "everpost.attempts",  # attempts to send; attributes: channel, outcome
     "everpost.in_flight",  # requests to a provider that wait for their answer; attributes: channel
+    "everpost.ledger.events",  # the balance; attributes: state (accepted, final, in_flight)
+    "everpost.ledger.missing",  # things that are missing from the ledger
+    "everpost.ledger.stuck",  # what has not moved for longer than it may; attributes: kind, destination, queued
 ]
 Span = Literal[
     "create event",  # sdk: the event is made
@@ -154,6 +159,7 @@ class Meter:
         self._meter = metrics.get_meter("everpost")
         self._counters: dict[str, metrics.Counter] = {}
         self._histograms: dict[str, metrics.Histogram] = {}
+        self._levels: dict[str, Callable[[int, Mapping[str, str]], None]] = {}
 
     def add(self, name: Metric, amount: int, **attributes: str) -> None:
         """Count `amount` more. Once a batch, not once a record."""
@@ -162,6 +168,11 @@ class Meter:
                 name, self._meter.create_counter(name)
             )
             counter.add(amount, attributes)
+
+    def level(self, name: Metric, value: int, **attributes: str) -> None:
+        """Record how much there is at this moment."""
+        record = self._levels.get(name) or self._levels.setdefault(name, self._meter.create_gauge(name).set)
+        record(value, attributes)
 
     def seconds(self, name: Metric, seconds: float, **attributes: str) -> None:
         """Record a duration."""

@@ -84,6 +84,14 @@ class Settings(BaseSettings):
         default=None,
         description="file that a stage touches while its loop turns, for a container's health check",
     )
+    watch_every: float = Field(
+        default=60.0, gt=0, description="seconds between two looks of the watch over the ledger, at least"
+    )
+    watch_patience: float = Field(
+        default=300.0,
+        gt=0,
+        description="seconds that something may stand still beyond its time before the watch names it",
+    )
     log_level: str = Field(
         default="info", pattern="^(debug|info|warning|error)$", description="least level that is logged"
     )

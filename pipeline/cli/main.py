@@ -40,7 +40,7 @@ for _command in (
     "pipeline.cli.recall:recall",
     "pipeline.cli.dead:dead",
     "pipeline.cli.inspect:why",
-    "pipeline.cli.inspect:ledger",
+    "pipeline.cli.ledger:ledger",
     "pipeline.cli.run:run",
     "pipeline.cli.contract:topics",
     "pipeline.cli.contract:schemas",

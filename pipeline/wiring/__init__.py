@@ -103,9 +103,14 @@ async def pool(settings: Settings) -> AsyncGenerator[asyncpg.Pool]:
 
 async def close_books(settings: Settings) -> Ledger:
     """The ledger of this moment. Raises DependencyDown."""
+    async with pool(settings) as connections:
+        return await closed_books(settings, connections)
+
+
+async def closed_books(settings: Settings, connections: asyncpg.Pool) -> Ledger:
+    """The ledger of this moment, asked on these connections. Raises DependencyDown."""
     names, servers = [events(lane) for lane in LANES], settings.bootstrap_servers
     # Kafka first: what comes between the two questions is then simply in flight.
     begins = await asyncio.to_thread(begin_offsets, servers, [*names, RELEASED, DECISIONS])
     ends = await asyncio.to_thread(end_offsets, servers, names)
-    async with pool(settings) as connections:
-        return balance(await books(connections), ends, begins)
+    return balance(await books(connections), ends, begins)

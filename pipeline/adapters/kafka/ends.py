@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -23,6 +24,16 @@ def end_offsets(servers: str, topics: Sequence[str]) -> Mapping[tuple[str, int],
 def begin_offsets(servers: str, topics: Sequence[str]) -> Mapping[tuple[str, int], int]:
     """The first offset that retention has left, likewise. Raises as `end_offsets`."""
     return _offsets(servers, topics, OffsetSpec.earliest())
+
+
+def offsets_at(servers: str, topics: Sequence[str], at: datetime) -> Mapping[tuple[str, int], int]:
+    """The first offset that was written at this moment or later; the end where there is none.
+
+    Raises as `end_offsets`.
+    """
+    ends = end_offsets(servers, topics)
+    found = _offsets(servers, topics, OffsetSpec.for_timestamp(int(at.timestamp() * 1000)))
+    return {place: offset if offset >= 0 else ends[place] for place, offset in found.items()}
 
 
 def _offsets(servers: str, topics: Sequence[str], spec: OffsetSpec | None) -> Mapping[tuple[str, int], int]:

@@ -1,10 +1,22 @@
 """What PostgreSQL says for the ledger, at one moment (one repeatable-read snapshot)."""
 
+from collections.abc import Mapping, Sequence
+
 import asyncpg
 
 from pipeline.adapters.postgres.pool import session
 from pipeline.adapters.postgres.statements import load
-from pipeline.model.ledger import Books, Decided, Delivered, Hole, MissingDelivery, Parked, Place, Withdrawn
+from pipeline.model.ledger import (
+    Books,
+    Decided,
+    Delivered,
+    Hole,
+    MissingDelivery,
+    Parked,
+    Place,
+    Position,
+    Withdrawn,
+)
 
 _SQL = load("ledger")
 _NAMED = 1000  # how many missing things or duplicates are listed; more would bury the reader
@@ -36,3 +48,12 @@ async def books(pool: asyncpg.Pool) -> Books:
             repeats=await c.fetchval(_SQL["repeats"]),
             duplicates=tuple(Place(**row) for row in await c.fetch(_SQL["duplicates"], _NAMED)),
         )
+
+
+async def heads(pool: asyncpg.Pool, places: Sequence[Position]) -> Mapping[Position, int]:
+    """The next offset to decide of each partition that has a decision. Raises DependencyDown."""
+    async with session(pool) as connection:
+        rows = await connection.fetch(
+            _SQL["heads"], [place[0] for place in places], [place[1] for place in places]
+        )
+    return {(topic, partition): head for topic, partition, head in rows}

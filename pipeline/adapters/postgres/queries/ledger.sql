@@ -12,6 +12,16 @@ from everpost.outbox where set_aside_at is not null order by seq
 select source_topic, source_partition, released, min(source_offset), max(source_offset) + 1
 from everpost.decision_log group by 1, 2, 3
 
+-- name: heads
+-- The offset behind the last decision of these partitions, each by one step into the primary key.
+select place.topic, place.partition, last.source_offset + 1
+from unnest($1::text[], $2::integer[]) as place (topic, partition)
+cross join lateral (
+    select source_offset from everpost.decision_log
+    where source_topic = place.topic and source_partition = place.partition
+    order by source_offset desc limit 1
+) last
+
 -- name: decided
 -- Events by verdict and reason of their latest decision.
 select verdict, reason, count(*) as events from everpost.event_log group by verdict, reason

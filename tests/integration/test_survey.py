@@ -1,0 +1,146 @@
+"""The watch on a real Kafka and PostgreSQL: what stands still is found where it is, and nothing else is."""
+
+import os
+import time
+from collections.abc import Generator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from pipeline.adapters.kafka.ends import end_offsets
+from pipeline.adapters.postgres.log import PostgresLog
+from pipeline.adapters.postgres.pool import transaction
+from pipeline.adapters.postgres.timers import PostgresTimers
+from pipeline.adapters.postgres.watch import Lead
+from pipeline.model.decision import Decision, Planned
+from pipeline.model.event import Channel
+from pipeline.model.hold import Timer
+from pipeline.model.outcome import Outcome
+from pipeline.model.topics import OUTCOMES, deliver, retry
+from pipeline.sdk import outbox
+from tests.support import services
+from tests.support.commands import last, run
+from tests.support.database import migrated
+from tests.support.log import decision, outcome
+from tests.support.make import CATALOGUE, event
+from tests.support.topics import create_topics
+
+pytestmark = pytest.mark.integration
+EVENTS = "notification.events.normal"
+SMS, APNS = deliver("sms", "normal"), deliver("apns", "normal")
+THEN = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - the programs under test have the real clock
+
+
+@pytest.fixture(scope="module")
+def own_kafka() -> Generator[str]:
+    """A broker whose groups nobody else moves."""
+    with services.broker() as servers:
+        create_topics(servers)
+        yield servers
+
+
+def put(kafka: str, *topics: str, at: datetime = THEN) -> None:
+    """One record on partition 0 of each, as if written at that time."""
+    producer = Producer({"bootstrap.servers": kafka})
+    for topic in topics:
+        producer.produce(topic, b"x", b"acme/u-1", 0, timestamp=int(at.timestamp() * 1000))
+    assert producer.flush(60) == 0
+
+
+def read_to_the_end(kafka: str, group: str, topic: str) -> None:
+    """The group commits all that is there."""
+    consumer = Consumer({"bootstrap.servers": kafka, "group.id": group, "enable.auto.commit": False})
+    try:
+        ends = [TopicPartition(*place, end) for place, end in end_offsets(kafka, [topic]).items()]
+        services.until(lambda: consumer.commit(offsets=ends, asynchronous=False))
+    finally:
+        consumer.close()
+
+
+def plan(id: str, channel: Channel, offset: int, **changes: Any) -> Decision:
+    """A decision of an hour ago with one delivery."""
+    planned = Planned(delivery_id=id, channel=channel, address_id="a-1")
+    values: dict[str, Any] = {"deliveries": (planned,), "decided_at": THEN, **changes}
+    return decision(f"e-{id}", source_offset=offset, source_partition=3, **values)
+
+
+def waiting(id: str) -> Outcome:
+    """A first attempt that failed an hour ago, and a second one that should have been made since."""
+    return outcome(
+        id,
+        event_id=f"e-{id}",
+        outcome="transient",
+        state="in_flight",
+        tier="1m",
+        at=THEN,
+        not_before=THEN + timedelta(minutes=1),
+    )
+
+
+async def look(kafka: str, dsn: str) -> Sequence[tuple[str, str, str, bool]]:
+    """What `everpost ledger --stuck` names: kind, event or subject, topic, and whether it waits in line."""
+    environment = {**os.environ, "EVERPOST_BOOTSTRAP_SERVERS": kafka, "EVERPOST_POSTGRES_DSN": dsn}
+    done = run(environment, "ledger", "--stuck", "--by-hour", "--json")
+    assert done.returncode == 1, done.stderr
+    assert not [hour for hour in last(done)["hours"] if hour["missing"]]
+    return [
+        (one["kind"], one["event_id"] or one["subject"], one["topic"], one["queued"])
+        for one in last(done)["stuck"]
+    ]
+
+
+async def fill(pool: asyncpg.Pool) -> None:
+    """One of each kind that stands still, beside one that is delivered and one that is recent."""
+    decisions = [
+        plan("lost", "sms", 0),
+        plan("line", "apns", 1),
+        plan("retried", "sms", 2),
+        plan("done", "sms", 3),
+        decision("e-new", source_offset=4, source_partition=3, deliveries=(), verdict="expired"),
+        plan("gone", "sms", 5, verdict="held", reason="due", deliveries=(), due_at=THEN),
+        plan("asleep", "sms", 6, verdict="held", reason="due", deliveries=(), due_at=THEN),
+    ]
+    await PostgresLog(pool).write(decisions, [waiting("retried"), outcome("done", event_id="e-done")])
+    timer = Timer(topic=EVENTS, partition=3, offset=6, wake_at=THEN, key=b"k", value=b"v")
+    await PostgresTimers(pool).store([timer])
+    async with transaction(pool) as connection:
+        await outbox.enqueue(connection, event("e-box"), catalogue=CATALOGUE)
+        await connection.execute("update everpost.outbox set created_at = $1", THEN)
+
+
+async def test_what_stands_still_is_found_where_it_is(own_kafka: str, postgres: str) -> None:
+    """Lost or in line, by topic; what has moved is not named."""
+    put(own_kafka, SMS, APNS, EVENTS, retry("1m"))
+    read_to_the_end(own_kafka, "everpost.send.sms", SMS)
+    # What was written just now belongs to nobody who stands still, and moves on.
+    put(own_kafka, SMS, OUTCOMES, at=datetime.now(UTC))  # noqa: TID251 - as above
+    async with migrated(postgres) as pool:
+        await fill(pool)
+        read_to_the_end(own_kafka, "everpost.account", OUTCOMES)
+        assert sorted(await look(own_kafka, postgres)) == [
+            ("delivery", "e-line", APNS, True),
+            ("delivery", "e-lost", SMS, False),
+            ("delivery", "e-retried", retry("1m"), True),
+            ("held", "e-asleep", "timer", True),
+            ("held", "e-gone", "notification.holds", False),
+            ("outbox", "e-box", "outbox", True),
+            ("undecided", f"{EVENTS}/0/0", EVENTS, True),
+        ]
+        await PostgresLog(pool).write([], [outcome("lost", event_id="e-lost")])
+        assert [one[1] for one in await look(own_kafka, postgres) if not one[3]] == ["e-gone"]
+
+
+async def test_one_process_watches_and_another_takes_over(postgres: str) -> None:
+    """By a lock that ends with the connection, also when it is cut."""
+    async with migrated(postgres) as pool:
+        first, second = Lead(pool), Lead(pool)
+        assert (await first.mine(), await second.mine(), await first.mine()) == (True, False, True)
+        first.close()
+        deadline = time.monotonic() + 60
+        while not await second.mine():
+            assert time.monotonic() < deadline
+        assert not await first.mine()
+        second.close()
