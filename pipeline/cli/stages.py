@@ -73,16 +73,22 @@ def wait_for_providers(supervisor: Supervisor, directory: Path) -> Providers:
 
 def start_stages(supervisor: Supervisor, current: Settings, options: Mapping[str, str]) -> None:
     """Run one process of every stage; each finds Kafka, Postgres and its provider by its environment."""
-    environment = {
+    environment = {**surroundings(current), **options}
+    for stage in get_args(Stage):
+        supervisor.add(stage, (sys.executable, "-m", "pipeline.cli.main", "run", stage), environment)
+
+
+def surroundings(current: Settings) -> dict[str, str]:
+    """The environment by which a stage's process finds Kafka and Postgres."""
+    registry = current.schema_registry_url
+    return {
         "EVERPOST_HOME": str(current.home),
         "EVERPOST_BOOTSTRAP_SERVERS": current.bootstrap_servers,
         "EVERPOST_POSTGRES_DSN": current.postgres_dsn.get_secret_value(),
         "EVERPOST_PARTITIONS": str(current.partitions),
         "EVERPOST_RETRY_SCALE": str(current.retry_scale),
-        **options,
+        **({} if registry is None else {"SCHEMA_REGISTRY_URL": registry}),
     }
-    for stage in get_args(Stage):
-        supervisor.add(stage, (sys.executable, "-m", "pipeline.cli.main", "run", stage), environment)
 
 
 def configured(environment: Mapping[str, str]) -> bool:

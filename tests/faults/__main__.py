@@ -5,9 +5,11 @@ import sys
 import cyclopts
 
 from tests.faults import router
+from tests.faults.whole import run as whole
 
 app = cyclopts.App(name="python -m tests.faults", result_action="return_value")
 app.command(router.main, name="router")
+app.command(whole.main, name="all")
 
 if __name__ == "__main__":
     sys.exit(app())

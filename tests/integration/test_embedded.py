@@ -29,19 +29,10 @@ TOPIC = "embedded.probe"
 NO_NETWORK = {"HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""}
 
 
-def make_topic(bootstrap_servers: str, replicas: int = 1) -> None:
+def make_topic(bootstrap_servers: str) -> None:
     """Create the topic of these tests."""
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    admin.create_topics([NewTopic(TOPIC, 1, replicas)])[TOPIC].result(30)
-
-
-def in_sync(bootstrap_servers: str) -> int:
-    """How many replicas of the topic are up to date."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
-    try:
-        return len(admin.list_topics(TOPIC, timeout=5).topics[TOPIC].partitions[0].isrs)
-    except KafkaException:
-        return 0
+    admin.create_topics([NewTopic(TOPIC, 1, 1)])[TOPIC].result(30)
 
 
 def produce(bootstrap_servers: str, *values: str) -> None:
@@ -180,22 +171,6 @@ def test_killed_services_come_back_with_their_data(place: Path) -> None:
         assert {"first", "before the kill", "after the kill"} <= set(consume(running.bootstrap_servers))
         services.until(lambda: running.programs.keys() == before.keys())
         assert not set(before.values()) & set(running.programs.values())
-
-
-def test_one_of_three_may_be_killed(home: Path) -> None:
-    """Of three brokers any one may be killed: what was acknowledged stays, more is taken, and it comes back."""
-    with stack.up(home / "home", brokers=3, cache=services.cache(), report=lambda _: None) as running:
-        servers = running.bootstrap_servers.split(",")
-        assert len(servers) == 3
-        make_topic(running.bootstrap_servers, replicas=3)
-        produce(running.bootstrap_servers, "before the kill")
-        assert running.supervisor.kill("kafka-2")
-        produce(running.bootstrap_servers, "while it is away")
-        services.until(lambda: restarts(running, "kafka-2") == 1)
-        services.until(lambda: in_sync(running.bootstrap_servers) == 3)
-        assert consume(servers[1]) == ["before the kill", "while it is away"]
-    with pytest.raises(ConfigurationError, match=r"began with 3 broker\(s\)"):
-        start(home / "home")
 
 
 def test_second_up_finds_the_first(place: Path) -> None:

@@ -54,18 +54,28 @@ def lag(servers: str, group: str, topics: Sequence[str]) -> int:
     They are counted by reading them: the end of a topic that is written in transactions lies behind a
     marker, which no group ever commits.
     """
+    try:
+        starts = _committed(servers, group, topics)
+    except KafkaException:  # a new group's coordinator takes a moment: nothing is known yet
+        return len(topics)
+    return sum(1 for _ in _to_the_end(servers, f"lag-{group}", starts))
+
+
+def unread(servers: str, group: str, topics: Sequence[str]) -> Sequence[Message]:
+    """The committed records of these topics beyond what the group has committed."""
+    return list(_to_the_end(servers, f"unread-{group}", _committed(servers, group, topics)))
+
+
+def _committed(servers: str, group: str, topics: Sequence[str]) -> Sequence[TopicPartition]:
+    """Where the group goes on. Raises KafkaException when its coordinator does not answer."""
     consumer = Consumer({"bootstrap.servers": servers, "group.id": group, "enable.auto.commit": False})
     try:
         known = consumer.list_topics(timeout=_ANSWER).topics
         places = [TopicPartition(topic, number) for topic in topics for number in known[topic].partitions]
-        try:
-            committed = consumer.committed(places, _ANSWER)
-        except KafkaException:  # a new group's coordinator takes a moment: nothing is known yet
-            return len(places)
+        found = consumer.committed(places, _ANSWER)
     finally:
         consumer.close()
-    starts = [TopicPartition(p.topic, p.partition, max(p.offset, 0)) for p in committed]
-    return sum(1 for _ in _to_the_end(servers, f"lag-{group}", starts))
+    return [TopicPartition(p.topic, p.partition, max(p.offset, 0)) for p in found]
 
 
 def _to_the_end(servers: str, group: str, starts: Sequence[TopicPartition]) -> Iterator[Message]:
