@@ -4,11 +4,12 @@ import sys
 
 import cyclopts
 
-from tests.faults import router
+from tests.faults import router, senders
 from tests.faults.whole import run as whole
 
 app = cyclopts.App(name="python -m tests.faults", result_action="return_value")
 app.command(router.main, name="router")
+app.command(senders.main, name="senders")
 app.command(whole.main, name="all")
 
 if __name__ == "__main__":

@@ -16,9 +16,11 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaExcep
 
 from pipeline.model.event import LANES
 from pipeline.model.topics import RELEASED, events
+from tests.faults.books import Decided
 from tests.faults.schedule import ROUTERS, Fault, Kind
-from tests.faults.stand import GROUP, PARTITIONS, Router, Stand, put_back
+from tests.faults.stand import GROUP, PARTITIONS, Stand, put_back
 from tests.faults.watch import Watch
+from tests.faults.workers import Worker
 from tests.support.services import until
 
 _READ = (*(events(lane) for lane in LANES), RELEASED)  # what the group has offsets of
@@ -52,7 +54,7 @@ class Bench:
     """What an injection works with."""
 
     stand: Stand
-    watch: Watch
+    watch: Watch[Decided]
 
     def served(self, fault: Fault, began: float, *, back: float | None = None) -> Result:
         """Wait until all is well."""
@@ -91,7 +93,7 @@ def _kill_all(bench: Bench, fault: Fault) -> Result:
     return bench.served(fault, max(bench.stand.routers.killed(router) for router in every))
 
 
-def _stop(bench: Bench, fault: Fault) -> tuple[Router, float]:
+def _stop(bench: Bench, fault: Fault) -> tuple[Worker, float]:
     """A router that has stopped itself at the step, and since when."""
     router = bench.stand.routers.get(fault.router)
     router.order("stop", fault.step, fault.batch)

@@ -35,7 +35,7 @@ from tests.faults.load import TENANT, Load, profiles
 from tests.faults.report import Report
 from tests.faults.schedule import Fault, plan
 from tests.faults.stand import PARTITIONS, stand
-from tests.faults.watch import Watch, decided
+from tests.faults.watch import decided, decisions
 from tests.support.topics import read_tenant
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def run(faults: Sequence[Fault], *, seed: int, rate: int, home: Path) -> Report:
     began = time.monotonic()
     with stand(home, _prepare) as running:
         load = Load(running.servers, rate=rate, seed=seed)
-        watch = Watch(running.servers, partitions=PARTITIONS, first_at=load.first_at)
+        watch = decisions(running.servers, partitions=PARTITIONS, first_at=load.first_at)
         with load, watch:
             watch.serving(time.monotonic(), _FIRST)
             results, failure = _injected(Bench(stand=running, watch=watch), faults, random.Random(seed))

@@ -114,17 +114,17 @@ async def test_aborted_records_are_not_read(kafka: str, topic: str) -> None:
         assert await consumer.fetch({topic: 10}, 0.5) == []
 
 
-async def test_the_successor_reads_from_the_first_hole(kafka: str, topic: str) -> None:
-    """What is done above a hole is read again by the next process, what is below it is not; soon, too."""
+async def test_the_successor_reads_the_holes_alone(kafka: str, topic: str) -> None:
+    """What is done, below the first hole or beyond it, is not handed to the next process; and soon, too."""
     async with producing(kafka) as producer:
         await producer.send_all(numbered(topic, range(10)))
     async with consuming(kafka, topic) as consumer:
         found = await take(consumer, topic, 10)
-        await consumer.commit([one for one in found if one.offset != 4])
+        await consumer.commit([one for one in found if one.offset not in (4, 7)])
     began = asyncio.get_running_loop().time()
     async with consuming(kafka, topic) as consumer:
-        again = await take(consumer, topic, 6)
-    assert [one.value for one in again] == [b"%d" % n for n in range(4, 10)]
+        again = await take(consumer, topic, 2)
+    assert [one.value for one in again] == [b"4", b"7"]
     # A static member comes back without a rebalance; a dynamic one would wait for the session's 30 s.
     assert asyncio.get_running_loop().time() - began < 10
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from pipeline.adapters.kafka.tracker import Partition, Tracker
+from pipeline.adapters.kafka.tracker import Done, Partition, Tracker
 from pipeline.model.errors import DependencyDown
 from pipeline.model.record import Incoming, Outgoing
 
@@ -21,6 +21,7 @@ class MemoryKafka:
         self.clock = clock
         self.topics: dict[str, list[tuple[Outgoing, datetime]]] = defaultdict(list)
         self.committed: dict[Partition, int] = {}
+        self.done: dict[Partition, Done] = {}  # the same, with what is done beyond
         self.down = False
 
     def write(self, *records: Outgoing) -> None:
@@ -63,6 +64,8 @@ class MemoryConsumer:
         """Take the partitions, again if they were taken before."""
         self.revoke()
         self._tracker.assign((topic, 0) for topic in self._topics)
+        for partition, done in self._kafka.done.items():
+            self._tracker.learn(partition, done)
         self._position = {topic: self._kafka.committed.get((topic, 0), 0) for topic in self._topics}
         self.paused = set()
 
@@ -86,7 +89,8 @@ class MemoryConsumer:
             start = self._position[topic]
             fresh = self._kafka.topics[topic][start : start + max(0, room - len(found))]
             for offset, (record, at) in enumerate(fresh, start):
-                found.append(self._incoming(topic, offset, record, at))
+                if (incoming := self._incoming(topic, offset, record, at)) is not None:
+                    found.append(incoming)
             self._position[topic] += len(fresh)
         if not found:
             await asyncio.sleep(min(wait, 0.002))
@@ -109,7 +113,8 @@ class MemoryConsumer:
         if self._kafka.down:
             raise DependencyDown("down for the test")
         offsets = self._tracker.committable()
-        self._kafka.committed |= offsets
+        self._kafka.done |= offsets
+        self._kafka.committed |= {partition: done.next for partition, done in offsets.items()}
         self._tracker.committed(offsets)
 
     def pause(self, partitions: Iterable[Partition]) -> None:
@@ -120,9 +125,10 @@ class MemoryConsumer:
         """Read from them again."""
         self.paused -= set(partitions)
 
-    def _incoming(self, topic: str, offset: int, record: Outgoing, at: datetime) -> Incoming:
+    def _incoming(self, topic: str, offset: int, record: Outgoing, at: datetime) -> Incoming | None:
         assignment = self._tracker.fetched((topic, 0), offset)
-        assert assignment is not None
+        if assignment is None:
+            return None
         return Incoming(
             topic=topic,
             partition=0,

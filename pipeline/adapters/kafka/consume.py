@@ -13,7 +13,7 @@ from typing import Any, Self
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from pipeline.adapters.kafka.tracker import Partition, Tracker
+from pipeline.adapters.kafka.tracker import Done, Partition, Tracker, ahead_of
 from pipeline.model.errors import ConfigurationError, DependencyDown
 from pipeline.model.record import Incoming
 from pipeline.observe import Log
@@ -37,6 +37,9 @@ class KafkaConsumer:
         self._committing = asyncio.Lock()
         self._settled = asyncio.Event()  # a record was done or given back
         self._leaving = False  # partitions are being taken away: start nothing new
+        self._unlearned: set[Partition] = (
+            set()
+        )  # ours, and what earlier owners did beyond the offset is not known
         self._put_out: deque[float] = deque(maxlen=_PUT_OUT[0])  # when the group had forgotten this member
         self._log = Log(__name__)
 
@@ -163,6 +166,7 @@ class KafkaConsumer:
         """These partitions are ours: start over with them."""
         found = [(partition.topic, partition.partition) for partition in partitions]
         self._tracker.assign(found)
+        self._unlearned = set(found)
         self._log.info("partitions.assigned", group=self._group, partitions=len(found))
 
     def _was_put_out(self) -> None:
@@ -202,7 +206,29 @@ class KafkaConsumer:
                 )
         except TimeoutError:
             return []
+        if self._unlearned and batches:
+            await self._learn()
         return [record for records in batches.values() for raw in records if (record := self._note(raw))]
+
+    async def _learn(self) -> None:
+        """Ask what earlier owners have done beyond their offsets.
+
+        Not while the partitions are assigned: a record that is read meanwhile would be passed over. When the
+        broker does not answer, what they did is done again.
+        """
+        asked, self._unlearned = self._unlearned, set()
+        # `committed()` gives no metadata.
+        coordinator: Any = self._client._coordinator  # pyright: ignore[reportPrivateUsage]
+        try:
+            async with asyncio.timeout(_COMMIT):
+                found = await coordinator.fetch_committed_offsets([TopicPartition(*one) for one in asked])
+        except (KafkaError, TimeoutError) as error:
+            self._log.warning("dependency.down", group=self._group, error=repr(error))
+            return
+        for place, (offset, metadata) in found.items():
+            partition = (place.topic, place.partition)
+            if partition not in self._unlearned:  # else it was taken away and came back meanwhile
+                self._tracker.learn(partition, Done(offset, ahead_of(metadata)))
 
     def _note(self, raw: Any) -> Incoming | None:
         assignment = self._tracker.fetched((raw.topic, raw.partition), raw.offset)
@@ -225,7 +251,9 @@ class KafkaConsumer:
             return
         try:
             async with asyncio.timeout(_COMMIT):
-                await self._client.commit({TopicPartition(*one): at for one, at in offsets.items()})
+                await self._client.commit(
+                    {TopicPartition(*one): (done.next, done.metadata()) for one, done in offsets.items()}
+                )
         except (CommitFailedError, IllegalStateError):
             return  # the group has moved on without us: the next owner does these records again
         except (KafkaError, TimeoutError) as error:

@@ -3,7 +3,7 @@
     1 read     as many records as there are free slots, urgent ones first
     2 attempt  each in a task of its own, in any order
     3 write    outcomes, retries and dead letters of all that ended meanwhile, acknowledged by Kafka
-    4 commit   the offsets below which everything is written
+    4 commit   the offsets below which everything is written, and what is written beyond them
 
 A crash between 2 and 4 repeats what was in flight, with the same identity at the provider; a crash
 between 3 and 4 repeats its records too, which the account knows by delivery and attempt.
