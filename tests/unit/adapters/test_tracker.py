@@ -118,6 +118,7 @@ class Model:
     durable: set[int] = field(default_factory=set[int])  # under any assignment
     counted: set[int] = field(default_factory=set[int])  # under the present assignment, or known from before
     read: list[int] = field(default_factory=list[int])  # under the present assignment, in order
+    learned: bool = False  # whether the present owner knows all that is committed
 
     def next(self) -> int:
         """The offset that may be committed: after the longest run of what was read and is done."""
@@ -161,7 +162,7 @@ class Offsets(RuleBasedStateMachine):
         for partition, model in self.models.items():
             model.assignment = self.assignments if partition in partitions else None
             model.position = model.committed.next
-            model.counted, model.read = set(), []
+            model.counted, model.read, model.learned = set(), [], learns
             if learns:
                 self.tracker.learn(partition, model.committed)
                 model.counted = model.known()
@@ -208,7 +209,7 @@ class Offsets(RuleBasedStateMachine):
         offsets = self.tracker.committable()
         for partition, done in offsets.items():
             assert done.next >= self.models[partition].committed.next
-            self.models[partition].committed = done
+            self.models[partition].committed, self.models[partition].learned = done, True
         self.tracker.committed(offsets)
         assert self.tracker.committable() == {}
 
@@ -226,9 +227,9 @@ class Offsets(RuleBasedStateMachine):
         for partition, model in self.models.items():
             done = offered.get(partition, model.committed)
             assert done.next >= model.next() if model.assignment is not None else done == model.committed
-            beyond = Model(committed=done).known()
-            if model.assignment is not None and model.read:
-                assert {offset for offset in model.counted if offset >= done.next} == beyond
+            if model.assignment is not None and (partition in offered or model.learned):
+                beyond = {offset for offset in model.counted if offset >= done.next}
+                assert beyond == Model(committed=done).known()
 
     @invariant()
     def counts_what_is_worked_on(self) -> None:
