@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from infra.embedded.ports import HOST
 
 HELD = 1.0  # seconds for a second write to come: it comes within milliseconds, if it comes
+_ACCEPTED = 0.05  # seconds for connections that were accepted before the end to become lines, to be ended too
 _PRODUCE, _API_VERSIONS = 0, 18  # the protocol guide's API keys
 _VERSION = 7  # of Produce, the newest here: without tagged fields and topic ids
 _NOT_LEADER = 6
@@ -40,6 +41,7 @@ async def refusing(servers: str) -> AsyncGenerator[str]:
         yield f"{HOST}:{port}"
     finally:
         server.close()
+        await asyncio.sleep(_ACCEPTED)
         for task in (ending := set(lines)):
             task.cancel()
         await asyncio.gather(*ending)
@@ -57,7 +59,16 @@ class _Line:
 
     async def run(self) -> None:
         """Until one side hangs up."""
-        broker, requests = await asyncio.open_connection(HOST, self._real)
+        try:
+            broker, requests = await asyncio.open_connection(HOST, self._real)
+            try:
+                await self._between(broker, requests)
+            finally:
+                await _hang_up(requests)
+        finally:
+            await _hang_up(self._answers)
+
+    async def _between(self, broker: asyncio.StreamReader, requests: _Writer) -> None:
         ways = {
             asyncio.create_task(self._forth(requests)),
             asyncio.create_task(self._back(broker)),
@@ -68,8 +79,6 @@ class _Line:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            for writer in (requests, self._answers):
-                writer.close()
 
     async def _forth(self, requests: _Writer) -> None:
         following = asyncio.create_task(_frame(self._client))
@@ -120,6 +129,12 @@ class _Line:
         answer = struct.pack(f">iih{len(name)}si", number, 1, len(name), name, 1)
         answer += struct.pack(">ihqqqi", partition, _NOT_LEADER, -1, -1, -1, 0)
         self._answers.write(_sized(answer))
+
+
+async def _hang_up(writer: _Writer) -> None:
+    writer.transport.abort()  # a close would wait until all is sent, to one who reads no more
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _frame(reader: asyncio.StreamReader) -> bytes:
