@@ -157,7 +157,10 @@ def test_topics_come_from_the_table_only(kafka: str) -> None:
 
 
 def test_killed_services_come_back_with_their_data(place: Path) -> None:
-    """After kill -9 broker and database start again on the same ports with all that was acknowledged."""
+    """After kill -9 broker and database start again on the same ports with all that was acknowledged.
+
+    The broker's old registration has ended before it leads anything.
+    """
     with stack.up(place, cache=services.cache(), report=lambda _: None) as running:
         produce(running.bootstrap_servers, "before the kill")
         before = running.programs
@@ -169,6 +172,10 @@ def test_killed_services_come_back_with_their_data(place: Path) -> None:
         services.until(lambda: answers(running.bootstrap_servers), deadline=60)
         produce(running.bootstrap_servers, "after the kill")
         assert {"first", "before the kill", "after the kill"} <= set(consume(running.bootstrap_servers))
+        log = (place / "logs" / "broker.log").read_text(encoding="utf-8")
+        assert "DUPLICATE_BROKER_REGISTRATION" not in log, (
+            "led by the registration of the one that was killed"
+        )
         services.until(lambda: running.programs.keys() == before.keys())
         assert not set(before.values()) & set(running.programs.values())
 
