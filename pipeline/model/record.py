@@ -1,11 +1,13 @@
 """A record of a topic as a step sees it, whichever client carries it."""
 
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypedDict
 
 Headers = tuple[tuple[str, bytes], ...]
+_SIZES = struct.Struct("=iii")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,8 @@ class Message(TypedDict):
 class Written:
     """What one transaction writes."""
 
-    messages: dict[str, list[Message]] = field(default_factory=dict[str, list[Message]])  # by topic
+    # By topic, one behind the other (see `pack`): millions of small objects would only be made to be read once.
+    packed: dict[str, bytearray] = field(default_factory=dict[str, bytearray])
     letters: list[Outgoing] = field(default_factory=list[Outgoing])  # what has headers
     pages: dict[int, bytes] = field(default_factory=dict[int, bytes])  # of the window, by partition
 
@@ -82,5 +85,31 @@ class Written:
             self.letters.append(record)
         else:
             partition = -1 if record.partition is None else record.partition
-            message = Message(value=record.value or b"", key=record.key, partition=partition)
-            self.messages.setdefault(record.topic, []).append(message)
+            self.put(record.topic, record.value or b"", record.key, partition)
+
+    def put(self, topic: str, value: bytes, key: bytes | None, partition: int) -> None:
+        """One record more that has no headers."""
+        packed = self.packed.get(topic)
+        if packed is None:
+            packed = self.packed[topic] = bytearray()
+        packed += _SIZES.pack(partition, -1 if key is None else len(key), len(value))
+        packed += key or b""
+        packed += value
+
+
+def unpack(packed: bytes | bytearray) -> Iterator[Message]:
+    """Records as `Written.put` packs them: partition, size of the key (-1: none), size of the value, key, value.
+
+    The numbers are of 32 bits in the machine's order.
+    """
+    at = 0
+    while at < len(packed):
+        partition, key, value = _SIZES.unpack_from(packed, at)
+        begin = at + _SIZES.size
+        middle = begin + max(key, 0)
+        at = middle + value
+        yield Message(
+            value=bytes(packed[middle:at]),
+            key=None if key < 0 else bytes(packed[begin:middle]),
+            partition=partition,
+        )

@@ -2,12 +2,14 @@
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
+from confluent_kafka import KafkaException
 
+from pipeline.adapters.kafka.bulk import COMPILED, BulkProducer
 from pipeline.adapters.kafka.transact import Transactor
-from pipeline.model.record import Message, Written
+from pipeline.model.record import Written, unpack
 from pipeline.model.topics import ENGAGEMENT, events
 from tests.support.refusing import refusing
 from tests.support.topics import create_topics, read_tenant
@@ -27,14 +29,14 @@ class Nothing:
         return 0
 
 
-def commit(servers: str, group: str, messages: list[Message]) -> None:
-    """All messages in one transaction, as the router writes them."""
+def commit(servers: str, group: str, written: Written) -> None:
+    """All of it in one transaction, as the router writes."""
     transactor = Transactor(servers, group=group, instance="0", topics=[events("bulk")], state=Nothing())
     try:
         transactor.start()
         while not transactor.epoch:
             transactor.poll(1, 0.5)
-        assert transactor.commit(Written(messages={ENGAGEMENT: messages}), []) == {}
+        assert transactor.commit(written, []) == {}
     finally:
         transactor.close()
 
@@ -43,10 +45,47 @@ async def test_what_the_router_commits_is_all_there(kafka: str) -> None:
     """Also when the broker refuses the first request to a partition and takes the second."""
     create_topics(kafka)
     tenant = f"transact-{secrets.token_hex(6)}"
-    messages = [
-        Message(value=secrets.token_bytes(_LARGE), key=f"{tenant}/u".encode(), partition=0) for _ in range(8)
-    ]
+    written, values = Written(), [secrets.token_bytes(_LARGE) for _ in range(8)]
+    for value in values:
+        written.put(ENGAGEMENT, value, f"{tenant}/u".encode(), 0)
     async with refusing(kafka) as servers:
-        await asyncio.wait_for(asyncio.to_thread(commit, servers, tenant, messages), 60)
+        await asyncio.wait_for(asyncio.to_thread(commit, servers, tenant, written), 60)
     found = await asyncio.to_thread(read_tenant, kafka, ENGAGEMENT, tenant)
-    assert [message.value() for message in found] == [message["value"] for message in messages]
+    assert [message.value() for message in found] == values
+
+
+class Interpreted(BulkProducer):
+    """As where there was no C compiler."""
+
+    def __init__(self, config: Mapping[str, str | int | bool]) -> None:
+        super().__init__(config)
+        self._direct = None
+
+
+@pytest.mark.parametrize("kind", [BulkProducer, Interpreted])
+def test_packed_records_arrive_as_they_are(kafka: str, kind: type[BulkProducer]) -> None:
+    """The compiled way and the other one write the same keys and values, to the same partitions."""
+    assert COMPILED
+    create_topics(kafka)
+    tenant = f"bulk-{secrets.token_hex(6)}"
+    written = Written()
+    for number in range(2_500):  # more than one call takes
+        value = b"" if number % 11 == 0 else b"%d" % number * (number % 50)
+        written.put(ENGAGEMENT, value, f"{tenant}/{number % 97}".encode(), -1 if number % 3 else 0)
+    bulk = kind({"bootstrap.servers": kafka, "partitioner": "murmur2_random", "linger.ms": 5})
+    bulk.queue(ENGAGEMENT, written.packed[ENGAGEMENT])
+    assert bulk.producer.flush(60) == 0
+    wanted = [(m["key"], m["value"]) for m in unpack(written.packed[ENGAGEMENT])]
+    found = read_tenant(kafka, ENGAGEMENT, tenant)
+    assert sorted((m.key(), m.value()) for m in found) == sorted(wanted)
+    partition = {m.key(): m.partition() for m in found if m.partition()}
+    assert all(m.partition() in (0, partition.get(m.key(), 0)) for m in found), "0, or where the key belongs"
+
+
+def test_a_record_that_is_too_large_is_an_error(kafka: str) -> None:
+    """What librdkafka refuses is told by its name, and nothing is left out in silence."""
+    written = Written()
+    written.put(ENGAGEMENT, b"x" * 2_000_000, b"acme/u", 0)
+    bulk = BulkProducer({"bootstrap.servers": kafka})
+    with pytest.raises(KafkaException, match="MSG_SIZE_TOO_LARGE"):
+        bulk.queue(ENGAGEMENT, written.packed[ENGAGEMENT])

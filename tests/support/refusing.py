@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 
 from infra.embedded.ports import HOST
 
-HELD = 1.0  # seconds for a second write to come: it comes within milliseconds, if it comes
+HELD = 0.3  # seconds for a second write to come: it comes within milliseconds, if it comes
 _ACCEPTED = 0.05  # seconds for connections that were accepted before the end to become lines, to be ended too
 _PRODUCE, _API_VERSIONS = 0, 18  # the protocol guide's API keys
 _VERSION = 7  # of Produce, the newest here: without tagged fields and topic ids

@@ -19,10 +19,11 @@ partition number of every lane, which deduplication needs and cooperative-sticky
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from pipeline.adapters.kafka.bulk import BulkProducer
 from pipeline.adapters.kafka.deadline import watchdog
 from pipeline.model.errors import ConfigurationError, DependencyDown
 from pipeline.model.record import Incoming, Records, Written
@@ -119,7 +120,8 @@ class Transactor:
         self._state = state
         self._epoch = 0
         name = f"{group}-{instance}"
-        self._producer = Producer(_producer_config(servers, name))
+        self._bulk = BulkProducer(_producer_config(servers, name))
+        self._producer = self._bulk.producer
         self._consumer = Consumer(_consumer_config(servers, group, name))
 
     def start(self) -> None:
@@ -182,15 +184,13 @@ class Transactor:
         self._consumer.close()
 
     def _produce(self, written: Written, pages: dict[int, int]) -> None:
-        """Queue all records: by topic in batches, a fifth of the time of one call a record.
+        """Queue all records, a topic at a time.
 
         Only what has headers goes alone, because a batch can't carry them, and the pages, whose offsets
         are wanted: they are there when the commit returns.
         """
-        for topic, batch in written.messages.items():
-            queued = self._producer.produce_batch(topic, cast("list[dict[str, Any]]", batch))
-            if queued != len(batch):
-                raise KafkaException(next(m["_error"] for m in cast("list[Any]", batch) if "_error" in m))
+        for topic, packed in written.packed.items():
+            self._bulk.queue(topic, packed)
         for letter in written.letters:
             partition = -1 if letter.partition is None else letter.partition
             self._producer.produce(

@@ -19,7 +19,7 @@ from pipeline.model.event import content
 from pipeline.model.profile import Profile
 from pipeline.model.quiet import opens_at
 from pipeline.model.recall import Recalls
-from pipeline.model.record import Message, Records
+from pipeline.model.record import Records
 from pipeline.model.topics import RELEASED
 from pipeline.ports import Glance
 from pipeline.stages.route import gates
@@ -167,11 +167,9 @@ class Express:
         )
 
     def _write(self, at: int, pattern: Pattern, values: Sequence[bytes]) -> None:
-        messages = self.work.written.messages
+        written, key = self.work.written, self.records.keys[at]
         for form in pattern.forms:
-            value = form.stencil.fill(values)
-            message = Message(value=value, key=self.records.keys[at], partition=form.partition)
-            messages.setdefault(form.topic, []).append(message)
+            written.put(form.topic, form.stencil.fill(values), key, form.partition)
 
     def _note(self, at: int, seen: Glance, pattern: Pattern, new: tuple[bytes, bytes] | None) -> None:
         """Remember it, and count it; `new`: the id and the content of what is no duplicate."""

@@ -14,7 +14,7 @@ from pipeline.model.decision import Decision
 from pipeline.model.event import Channel, Event, Lane
 from pipeline.model.hold import Hold
 from pipeline.model.profile import Profile
-from pipeline.model.record import Incoming, Outgoing, Records, Written
+from pipeline.model.record import Incoming, Outgoing, Records, Written, unpack
 from pipeline.model.topics import DECISIONS, HOLDS, RELEASED, events
 from pipeline.ports import UserKey
 from pipeline.stages.route.step import run
@@ -77,10 +77,10 @@ class _Transactions:
         if fate == "abort":
             self.position = dict(self.log.offsets)
             return None
-        for message in written.messages.get(DECISIONS, ()):
+        for message in unpack(written.packed.get(DECISIONS, b"")):
             assert message["partition"] == 0
             self.log.decisions.append(message["value"])
-        for m in written.messages.get(HOLDS, ()):
+        for m in unpack(written.packed.get(HOLDS, b"")):
             self.log.holds.append(
                 Outgoing(topic=HOLDS, key=m["key"], value=m["value"], partition=m["partition"])
             )

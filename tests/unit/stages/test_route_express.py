@@ -16,7 +16,7 @@ from pipeline.model import avro
 from pipeline.model.event import CHANNELS, Event
 from pipeline.model.profile import Profile
 from pipeline.model.recall import Recall, Recalls
-from pipeline.model.record import Incoming, Records, Written
+from pipeline.model.record import Incoming, Records, Written, unpack
 from pipeline.model.topics import DECISIONS, events
 from pipeline.ports import UserKey
 from pipeline.stages.route import express, native, step
@@ -189,7 +189,7 @@ def test_ordinary_events_take_the_short_way(way: Any) -> None:
     with patch.object(step, "_by_the_long_way", None), patch.object(step, "decider", way):
         ((done, verdicts),) = decided(working, records([[*batch, *batch]]))
     assert verdicts == {"deliver": 50, "duplicate": 50}
-    assert len(done.messages[DECISIONS]) == 100
+    assert len(list(unpack(done.packed[DECISIONS]))) == 100
 
 
 def test_an_address_that_looks_like_a_mark_is_not_mistaken_for_one() -> None:

@@ -13,7 +13,7 @@ from pipeline.model.decision import Decision
 from pipeline.model.event import Event
 from pipeline.model.profile import Profile
 from pipeline.model.recall import Recall, Recalls
-from pipeline.model.record import Incoming, Outgoing, Records
+from pipeline.model.record import Incoming, Outgoing, Records, unpack
 from pipeline.model.topics import DECISIONS, HOLDS, RELEASED, events
 from pipeline.ports import UserKey
 from pipeline.stages.route.decide import GATES
@@ -72,7 +72,8 @@ def router(world: _World) -> Router:
 def run(world: _World, working: Router, batch: Iterable[Incoming]) -> None:
     """Decide about a batch and commit it."""
     work = decide_batch(working, Records.of(list(batch)))
-    for topic, messages in work.written.messages.items():
+    for topic, packed in work.written.packed.items():
+        messages = list(unpack(packed))
         if topic == DECISIONS:
             world.decisions += [message["value"] for message in messages]
         if topic == HOLDS:

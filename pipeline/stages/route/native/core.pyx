@@ -6,9 +6,10 @@ objects. Whoever it is not sure about goes the long way. Without a compiler at i
 module, and `express.py` does its work; a property test holds all three ways to the same bytes.
 """
 
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
@@ -73,7 +74,7 @@ cdef class Short:
     """Rules on the ordinary events of one batch, as `Express` does, whom it asks for what is seldom."""
 
     cdef object express, page_of, decided
-    cdef dict rules, people, messages, verdicts, awake
+    cdef dict rules, people, packed, verdicts, awake
     cdef list topics, partitions, offsets, keys, values, traces
     cdef bytes head
     cdef bint recalls
@@ -98,7 +99,7 @@ cdef class Short:
         self.people, self.recalls = express.people, bool(express.recalls)
         self.topics, self.partitions, self.offsets = records.topics, records.partitions, records.offsets
         self.keys, self.values = records.keys, records.values
-        self.messages, self.verdicts, self.traces = work.written.messages, work.verdicts, work.traces
+        self.packed, self.verdicts, self.traces = work.written.packed, work.verdicts, work.traces
         self.page_of, self.decided = work.batch.page, work.batch.decided
         self.now, self.latest, self.awake = express.now, express.latest, {}
         everpost_sha1_start(&self.namespace)
@@ -246,11 +247,18 @@ cdef class Short:
         return 0
 
     cdef int put(self, Sheet sheet, bytes key) except -1:
-        message = {"value": sheet.fill(self.value, self.raw), "key": key, "partition": sheet.partition}
-        written = self.messages.get(sheet.topic)
-        if written is None:
-            written = self.messages[sheet.topic] = []
-        (<list>written).append(message)
+        """`Written.put`: the record is filled in where it goes out from."""
+        packed = self.packed.get(sheet.topic)
+        if packed is None:
+            packed = self.packed[sheet.topic] = bytearray()
+        cdef Py_ssize_t before = PyByteArray_GET_SIZE(packed), size = sheet.filled(self.value, self.raw)
+        cdef int32_t head[3]
+        head[0], head[1], head[2] = sheet.partition, <int32_t>PyBytes_GET_SIZE(key), <int32_t>size
+        PyByteArray_Resize(packed, before + <Py_ssize_t>sizeof(head) + head[1] + size)
+        cdef char *to = PyByteArray_AS_STRING(packed) + before
+        memcpy(to, head, sizeof(head))
+        memcpy(to + sizeof(head), PyBytes_AS_STRING(key), head[1])
+        sheet.fill(to + sizeof(head) + head[1], self.value, self.raw)
         return 0
 
     cdef int name_deliveries(self, Plate plate, bytes key, Card card) except -1:

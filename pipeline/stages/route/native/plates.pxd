@@ -1,6 +1,6 @@
 # The router's objects as the compiled short way keeps them: what stands in `plates.pyx`.
 
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from pipeline.stages.route.native.event cimport Seen, Span
 
@@ -48,12 +48,13 @@ cdef class Card:
 
 cdef class Sheet:
     cdef str topic
-    cdef object partition
+    cdef int32_t partition
     cdef bytes constants
     cdef int blanks
     cdef Py_ssize_t size[BLANKS + 1]
     cdef int place[BLANKS]
-    cdef bytes fill(self, const Span *values, Span raw)
+    cdef Py_ssize_t filled(self, const Span *values, Span raw) noexcept
+    cdef void fill(self, char *to, const Span *values, Span raw) noexcept
 
 
 cdef class Plate:
