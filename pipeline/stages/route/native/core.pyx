@@ -55,6 +55,10 @@ from pipeline.stages.route.native.plates cimport (
     words_of,
 )
 
+cdef extern from "Python.h":
+    ctypedef struct PyByteArrayObject:
+        Py_ssize_t ob_alloc  # bytes that it has room for
+
 from pipeline.model.catalogue import MAX_ID
 from pipeline.model.topics import RELEASED
 from pipeline.model.window import NUMBERS, PLACES, SOURCES
@@ -254,7 +258,10 @@ cdef class Short:
         cdef Py_ssize_t before = PyByteArray_GET_SIZE(packed), size = sheet.filled(self.value, self.raw)
         cdef int32_t head[3]
         head[0], head[1], head[2] = sheet.partition, <int32_t>PyBytes_GET_SIZE(key), <int32_t>size
-        PyByteArray_Resize(packed, before + <Py_ssize_t>sizeof(head) + head[1] + size)
+        cdef Py_ssize_t after = before + <Py_ssize_t>sizeof(head) + head[1] + size
+        if after >= (<PyByteArrayObject *>packed).ob_alloc:
+            PyByteArray_Resize(packed, 2 * after)  # by itself it grows by an eighth, and copies megabytes each time
+        PyByteArray_Resize(packed, after)
         cdef char *to = PyByteArray_AS_STRING(packed) + before
         memcpy(to, head, sizeof(head))
         memcpy(to + sizeof(head), PyBytes_AS_STRING(key), head[1])
