@@ -16,6 +16,7 @@ from pipeline.adapters.postgres.pool import transaction
 from pipeline.adapters.postgres.timers import PostgresTimers
 from pipeline.adapters.postgres.watch import Lead
 from pipeline.model.decision import Decision, Planned
+from pipeline.model.errors import DependencyDown
 from pipeline.model.event import Channel
 from pipeline.model.hold import Timer
 from pipeline.model.outcome import Outcome
@@ -31,6 +32,10 @@ from tests.support.topics import create_topics
 pytestmark = pytest.mark.integration
 EVENTS = "notification.events.normal"
 SMS, APNS = deliver("sms", "normal"), deliver("apns", "normal")
+CUT = """
+select bool_and(pg_terminate_backend(pid, 5000)) from pg_locks
+where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())
+"""
 THEN = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - the programs under test have the real clock
 
 
@@ -143,4 +148,11 @@ async def test_one_process_watches_and_another_takes_over(postgres: str) -> None
         while not await second.mine():
             assert time.monotonic() < deadline
         assert not await first.mine()
-        second.close()
+        async with pool.acquire(timeout=10) as connection:
+            assert await connection.fetchval(CUT, timeout=10)
+            await connection.execute("select pg_sleep(0.2)", timeout=10)  # the loop hears of the end
+        with pytest.raises(DependencyDown):
+            await second.mine()
+        while not await first.mine():
+            assert time.monotonic() < deadline
+        first.close()

@@ -10,6 +10,7 @@ from asyncpg.pool import PoolConnectionProxy
 from pipeline.adapters.postgres.errors import translated
 from pipeline.adapters.postgres.pool import CONNECT, session
 from pipeline.adapters.postgres.statements import load
+from pipeline.model.errors import DependencyDown
 from pipeline.model.watch import Held, Hour, Open, Waits
 
 _SQL = load("watch")
@@ -70,7 +71,7 @@ class Lead:
         try:
             with translated():
                 if self._connection is not None:
-                    await self._connection.execute("select 1")  # the lock lives as long as the connection
+                    await _alive(self._connection)  # the lock lives as long as the connection
                     return True
                 self._connection = await self._pool.acquire(timeout=CONNECT)
                 if await self._connection.fetchval(_SQL["lead"], _LEADER):
@@ -87,3 +88,10 @@ class Lead:
         if connection is not None:
             with suppress(asyncpg.InterfaceError):  # it broke, and the pool has it back already
                 connection.terminate()
+
+
+async def _alive(connection: PoolConnectionProxy) -> None:
+    try:
+        await connection.execute("select 1")
+    except asyncpg.InterfaceError as error:  # when the server closes it, the pool takes it back
+        raise DependencyDown(f"PostgreSQL: the connection of the watch is gone: {error}") from error
