@@ -129,6 +129,18 @@ async def test_the_successor_reads_the_holes_alone(kafka: str, topic: str) -> No
     assert asyncio.get_running_loop().time() - began < 10
 
 
+async def test_a_lost_group_skips_nothing(kafka: str, topic: str) -> None:
+    """A group that Kafka does not know, or no longer, begins where the topic begins and not at its end."""
+    async with producing(kafka) as producer, consuming(kafka, topic) as consumer:
+        await producer.send_all(numbered(topic, range(3)))
+        found: list[Incoming] = []
+        async with asyncio.timeout(SECONDS):
+            while not found:
+                await producer.send_all(numbered(topic, [3]))  # so that a reader from the end finds one, too
+                found = await consumer.fetch({topic: 1}, 0.2)
+    assert found[0].value == b"0"
+
+
 async def test_a_newcomer_gets_what_was_not_done(kafka: str, topic: str) -> None:
     """On a rebalance what is in flight ends and is committed first; what ends later moves no offset."""
     async with producing(kafka) as producer:

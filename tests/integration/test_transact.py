@@ -8,8 +8,9 @@ import pytest
 from confluent_kafka import KafkaException
 
 from pipeline.adapters.kafka.bulk import COMPILED, BulkProducer
-from pipeline.adapters.kafka.transact import Transactor
-from pipeline.model.record import Written, unpack
+from pipeline.adapters.kafka.produce import KafkaProducer
+from pipeline.adapters.kafka.transact import Fenced, Transactor
+from pipeline.model.record import Outgoing, Written, unpack
 from pipeline.model.topics import ENGAGEMENT, events
 from tests.support.refusing import refusing
 from tests.support.topics import create_topics, read_tenant
@@ -89,3 +90,45 @@ def test_a_record_that_is_too_large_is_an_error(kafka: str) -> None:
     bulk = BulkProducer({"bootstrap.servers": kafka})
     with pytest.raises(KafkaException, match="MSG_SIZE_TOO_LARGE"):
         bulk.queue(ENGAGEMENT, written.packed[ENGAGEMENT])
+
+
+def test_a_successor_fences_who_went_before(kafka: str) -> None:
+    """Once the next process of an instance has started, one that only slept cannot commit any more."""
+    create_topics(kafka)
+    group = f"zombie-{secrets.token_hex(6)}"
+    topics = [events("bulk")]
+    zombie = Transactor(kafka, group=group, instance="0", topics=topics, state=Nothing())
+    successor = Transactor(kafka, group=group, instance="0", topics=topics, state=Nothing())
+    try:
+        zombie.start()
+        while not zombie.epoch:
+            zombie.poll(1, 0.5)
+        successor.start()
+        written = Written()
+        written.put(ENGAGEMENT, b"late", f"{group}/u".encode(), 0)
+        with pytest.raises(Fenced):
+            zombie.commit(written, [])
+    finally:
+        zombie.close()
+        successor.close()
+    assert read_tenant(kafka, ENGAGEMENT, group) == []
+
+
+async def test_both_producers_agree_on_partitions(kafka: str) -> None:
+    """What the router leaves to its producer meets a user's other records in one partition."""
+    create_topics(kafka)
+    tenant = f"meet-{secrets.token_hex(6)}"
+    keys = [f"{tenant}/{number}".encode() for number in range(50)]
+    written = Written()
+    for key in keys:
+        written.put(ENGAGEMENT, b"router", key, -1)
+    await asyncio.wait_for(asyncio.to_thread(commit, kafka, tenant, written), 60)
+    producer = await KafkaProducer.open(kafka, client_id="test-meet")
+    try:
+        await producer.send_all([Outgoing(topic=ENGAGEMENT, key=key, value=b"other") for key in keys])
+    finally:
+        await producer.aclose()
+    found = await asyncio.to_thread(read_tenant, kafka, ENGAGEMENT, tenant)
+    places = {key: {m.partition() for m in found if m.key() == key} for key in keys}
+    assert len(found) == 2 * len(keys)
+    assert {len(where) for where in places.values()} == {1}

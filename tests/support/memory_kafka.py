@@ -23,6 +23,8 @@ class MemoryKafka:
         self.committed: dict[Partition, int] = {}
         self.done: dict[Partition, Done] = {}  # the same, with what is done beyond
         self.down = False
+        self.refusing = False  # no records, but offsets
+        self.refused = 0  # calls
 
     def write(self, *records: Outgoing) -> None:
         """Append to their topics."""
@@ -43,7 +45,9 @@ class MemoryProducer:
     async def send_all(self, records: Sequence[Outgoing]) -> None:
         """All or nothing."""
         await asyncio.sleep(0)
-        if self._kafka.down:
+        if self._kafka.refusing:
+            self._kafka.refused += 1
+        if self._kafka.down or self._kafka.refusing:
             raise DependencyDown("down for the test")
         self._kafka.write(*records)
 

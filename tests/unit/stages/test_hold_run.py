@@ -127,11 +127,11 @@ async def test_while_kafka_is_away_timers_stay() -> None:
     rig = Rig(*holds(HOUR))
     async with rig.running():
         await rig.kept(1)
-        rig.kafka.down = True
+        rig.kafka.refusing = True
         rig.now = NOW + HOUR
-        await asyncio.sleep(0)
+        await eventually(lambda: rig.kafka.refused)
         assert rig.timers.rows
-        rig.kafka.down = False
+        rig.kafka.refusing = False
         await eventually(lambda: len(rig.released()) == 1 and not rig.timers.rows)
 
 

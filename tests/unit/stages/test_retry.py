@@ -16,6 +16,7 @@ from pipeline.model.outcome import Outcome
 from pipeline.model.record import Outgoing
 from pipeline.model.topics import DEAD, OUTCOMES, retry
 from pipeline.observe import Meter
+from pipeline.stages.retry import step
 from pipeline.stages.retry.decide import Expired, Forward, Round, Wait, decide
 from pipeline.stages.retry.step import Retrier, run, topics
 from tests.support.make import NOW
@@ -210,5 +211,20 @@ async def test_kafka_away_loses_nothing() -> None:
         rig.clock.move(10 * SECOND)
         await asyncio.sleep(0.02)
         rig.kafka.down = False
+        await eventually(lambda: rig.committed(TEN) == 1)
+    assert len(rig.kafka.read(OUT)) == 1
+
+
+async def test_nothing_is_committed_before_it_is_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While Kafka takes offsets and no records, no offset moves: a process that dies then loses nothing."""
+    monkeypatch.setattr(step, "_AWAY", 0.001)
+    rig = Rig()
+    rig.wait_in(TEN, "e-1")
+    rig.kafka.refusing = True
+    rig.clock.move(10 * SECOND)
+    async with rig.running():
+        await eventually(lambda: rig.kafka.refused >= 2)
+        assert rig.committed(TEN) == 0
+        rig.kafka.refusing = False
         await eventually(lambda: rig.committed(TEN) == 1)
     assert len(rig.kafka.read(OUT)) == 1
