@@ -92,6 +92,8 @@ class Selection:
     error: str | None = None  # fingerprint, or its beginning
     headers: Mapping[str, str] = field(default_factory=dict[str, str])  # by full name
     fields: Mapping[str, str] = field(default_factory=dict[str, str])  # of the event's data, as text
+    # Just these, by id, on the topics where they were lost; None: not chosen so.
+    deliveries: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,7 @@ class Terms:
     edits: Mapping[str, str] = field(default_factory=dict[str, str])  # field: value, as text
     uncertain: bool = False  # those as well that may have gone out
     most: int = 3  # replays of one delivery
+    over: bool = False  # those too that are expired or recalled: the sender writes their end
     words: Literal["now", "decision"] = "now"  # today's version of a type's words, or the one that was pinned
 
 
@@ -133,7 +136,7 @@ class Run:
     @property
     def in_retry(self) -> bool:
         """Whether its letters are no dead ones: they wait in the retry tiers, which send them too."""
-        return any(one.topic != DEAD for one in self.ranges)
+        return self.selection.deliveries is None and any(one.topic != DEAD for one in self.ranges)
 
 
 class Claim(NamedTuple):

@@ -2,9 +2,11 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Generator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4  # noqa: TID251 - ids of a run of its own, on a broker that other tests use
 
 import asyncpg
 import pytest
@@ -16,6 +18,7 @@ from pipeline.adapters.postgres.pool import transaction
 from pipeline.adapters.postgres.timers import PostgresTimers
 from pipeline.adapters.postgres.watch import Lead
 from pipeline.model.decision import Decision, Planned
+from pipeline.model.delivery import Delivery
 from pipeline.model.errors import DependencyDown
 from pipeline.model.event import Channel
 from pipeline.model.hold import Timer
@@ -27,7 +30,8 @@ from tests.support.commands import last, run
 from tests.support.database import migrated
 from tests.support.log import decision, outcome
 from tests.support.make import CATALOGUE, event
-from tests.support.topics import create_topics
+from tests.support.sending import WIRE, delivery
+from tests.support.topics import create_topics, read_topic
 
 pytestmark = pytest.mark.integration
 EVENTS = "notification.events.normal"
@@ -136,6 +140,43 @@ async def test_what_stands_still_is_found_where_it_is(own_kafka: str, postgres: 
         ]
         await PostgresLog(pool).write([], [outcome("lost", event_id="e-lost")])
         assert [one[1] for one in await look(own_kafka, postgres) if not one[3]] == ["e-gone"]
+
+
+async def test_what_is_lost_is_driven_again_once(own_kafka: str, postgres: str) -> None:
+    """From the topic it was last seen on, as the same attempt; a dry run and a second order send nothing."""
+    environment = {**os.environ, "EVERPOST_BOOTSTRAP_SERVERS": own_kafka, "EVERPOST_POSTGRES_DSN": postgres}
+    email = deliver("email", "normal")
+    ids = {name: str(uuid4()) for name in ("lost", "over", "done")}
+    producer = Producer({"bootstrap.servers": own_kafka})
+    for name, id in ids.items():
+        expires_at = THEN if name == "over" else None
+        sent = delivery(f"e-{id}", delivery_id=id, channel="email", expires_at=expires_at)
+        at = int(THEN.timestamp() * 1000)
+        producer.produce(email, WIRE.encode(sent), b"acme/u-1", 0, timestamp=at)
+    assert producer.flush(60) == 0
+    read_to_the_end(own_kafka, "everpost.send.email", email)
+    async with migrated(postgres) as pool:
+        log = PostgresLog(pool)
+        await log.write([plan(id, "email", n) for n, id in enumerate(ids.values())], [])
+        await log.write([], [outcome(ids["done"], event_id=f"e-{ids['done']}")])
+        read_to_the_end(own_kafka, "everpost.account", OUTCOMES)
+        for options, counts in (
+            (("--all", "--dry-run"), {"suppressed": 2}),  # nobody is registered: the sender will say so
+            ((ids["lost"], "--why", "a test"), {"sent": 1}),
+            (("--all", "--why", "a test"), {"sent": 1, "replayed": 2}),
+            (("--all", "--why", "a test"), {"replayed": 4}),
+        ):
+            done = run(environment, "ledger", "redrive", *options, "--json")
+            assert done.returncode == 0, done.stderr
+            assert last(done)["counts"] == counts
+        refused = run(environment, "ledger", "redrive", ids["done"], "--why", "a test")
+        assert "no lost delivery is named" in refused.stderr
+        await log.write([], [outcome(ids[name], event_id=f"e-{ids[name]}") for name in ("lost", "over")])
+        done = run(environment, "ledger", "redrive", "--all", "--why", "a test", "--json")
+        assert (done.returncode, last(done)["sent"]) == (0, 0)
+    found = [WIRE.decode(Delivery, m.value() or b"") for m in read_topic(own_kafka, email)]
+    assert Counter(one.delivery_id for one in found) == {ids["lost"]: 2, ids["over"]: 2, ids["done"]: 1}
+    assert {one.attempt for one in found} == {1}
 
 
 async def test_one_process_watches_and_another_takes_over(postgres: str) -> None:

@@ -2,7 +2,9 @@
 
 import cyclopts
 
+from pipeline.cli.ledger.redrive import redrive
 from pipeline.cli.ledger.show import show
 
 ledger = cyclopts.App(name="ledger")
 ledger.default(show)
+ledger.command(redrive)

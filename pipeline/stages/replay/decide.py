@@ -51,10 +51,8 @@ def judge(  # noqa: PLR0911 - one answer for each gate
         return "invalid", "the router has refused the event: publish it mended, under a new id"
     if max(letter.replays, 0 if standing is None else standing.replays) >= terms.most:
         return "looping", f"was replayed {terms.most} times before"
-    if sketch.expires_at is not None and sketch.expires_at <= now and "expires_at" not in terms.edits:
-        return "expired", "its time is over"
-    if recall:
-        return "recalled", recall
+    if not terms.over and (over := _over(sketch, terms, recall, now)) is not None:
+        return over
     if not terms.uncertain and letter.fact("disposition") == "uncertain":
         return "uncertain", "it may have gone out"
     return _SENT
@@ -90,6 +88,12 @@ def unwanted(
     if not answer.allowed and not (as_of_decision and profile.enabled):
         return answer.reason
     return _no_address(profile, sketch.address_id, sketch.channel)
+
+
+def _over(sketch: Sketch, terms: Terms, recall: str, now: int) -> Reason | None:
+    if sketch.expires_at is not None and sketch.expires_at <= now and "expires_at" not in terms.edits:
+        return "expired", "its time is over"
+    return ("recalled", recall) if recall else None
 
 
 def _known(failed: int, standing: Standing) -> Reason | None:

@@ -15,7 +15,8 @@ def matches(selection: Selection, letter: Letter, sketch: Sketch | None, data: D
     `data` gives the variables of the event; it is asked only when a condition is about them.
     """
     return (
-        _written(selection, letter)
+        _named(selection, sketch)
+        and _written(selection, letter)
         and _failed(selection, letter)
         and _owned(selection, letter, sketch)
         and _about(selection, sketch)
@@ -29,6 +30,10 @@ def owner(letter: Letter, sketch: Sketch | None) -> tuple[str, str]:
         return sketch.tenant, sketch.user_id
     tenant, _, user = (letter.key or b"").decode(errors="replace").partition("/")
     return tenant, user
+
+
+def _named(selection: Selection, sketch: Sketch | None) -> bool:
+    return selection.deliveries is None or (sketch is not None and sketch.delivery_id in selection.deliveries)
 
 
 def _written(selection: Selection, letter: Letter) -> bool:
