@@ -38,6 +38,7 @@ LogEvent = Literal[
     "delivery.dead",  # a delivery is given up: kept in notification.dead
     "channel.paused",  # a channel fault: nothing is sent until the probe succeeds
     "channel.resumed",  # the probe succeeded
+    "breaker.turned",  # the breaker of a channel's provider has opened, closed, or heard an operator
     "outbox.set_aside",  # an outbox row that Kafka refuses is parked
     "address.deactivated",  # the provider says that an address is dead
     "publish.abandoned",  # a client was closed before Kafka acknowledged these events: they may be lost
@@ -53,6 +54,7 @@ Metric = Literal[
     "messaging.process.duration",  # seconds a batch took; attributes: stage
     "everpost.decisions",  # decisions; attributes: verdict
     "everpost.attempts",  # attempts to send; attributes: channel, outcome
+    "everpost.breaker",  # 0 closed, 1 half open, 2 open, 3 paused by a channel fault; attributes: channel, provider
     "everpost.in_flight",  # requests to a provider that wait for their answer; attributes: channel
     "everpost.ledger.events",  # the balance; attributes: state (accepted, final, in_flight)
     "everpost.ledger.missing",  # things that are missing from the ledger

@@ -38,6 +38,7 @@ for _command in (
     "pipeline.cli.suppression:suppression",
     "pipeline.cli.publish:publish",
     "pipeline.cli.recall:recall",
+    "pipeline.cli.breaker:breaker",
     "pipeline.cli.dead:dead",
     "pipeline.cli.inspect:why",
     "pipeline.cli.ledger:ledger",

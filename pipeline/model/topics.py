@@ -20,6 +20,7 @@ HOLDS = "notification.holds"
 RELEASED = "notification.released"
 WINDOW = "notification.window"
 DEAD = "notification.dead"
+STANDINGS = "notification.standings"
 
 # Bytes of one event. A push holds 4 KB and an SMS 1.5; a delivery, which carries the event's bytes,
 # stays far below the 1 MiB that a broker takes by default.
@@ -28,7 +29,7 @@ LARGEST_EVENT = 256 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
-    """One topic. The key of every record is <tenant>/<user_id>."""
+    """One topic. The key of every record is <tenant>/<user_id>; of standings <channel>/<provider>."""
 
     name: str
     schema: Schema | None  # None: raw bytes, as they came
@@ -86,5 +87,6 @@ def table(partitions: int = 4) -> tuple[Topic, ...]:
         *(topic(retry(t.name), "delivery", fortnight, f"waits {t.name} for its next attempt") for t in TIERS),
         topic(OUTCOMES, "outcome", fortnight, "one record per attempt"),
         topic(ENGAGEMENT, "engagement", fortnight, "receipts, bounces, opens, clicks"),
+        topic(STANDINGS, None, 28 * DAY, "when the way to a provider has opened, closed or paused; JSON"),
         topic(DEAD, None, 28 * DAY, "what is given up, with its reason in the headers"),
     )

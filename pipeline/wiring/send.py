@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import random
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import entry_points
 
@@ -11,6 +11,7 @@ import asyncpg
 import uvloop
 
 from connectors.contract import BadOptions, Connector
+from pipeline.adapters.postgres.breakers import Wish
 from pipeline.adapters.postgres.profiles import PostgresProfiles
 from pipeline.adapters.postgres.recalls import Fresh, PostgresRecalls
 from pipeline.adapters.render.liquid import Liquid
@@ -46,6 +47,7 @@ async def _send(settings: Settings, stage: Stage) -> None:
         loop.consumer(settings, send.topics(channel), group(channel)) as consumer,
         _connector(settings, channel) as connector,
         _recalls(connections) as recalls,
+        _orders(connections, channel, connector.name) as orders,
     ):
         tools = Tools(
             channel=channel,
@@ -67,6 +69,8 @@ async def _send(settings: Settings, stage: Stage) -> None:
             chance=random.random,  # noqa: TID251 - the composition root
             meter=Meter(),
             in_flight=settings.in_flight,
+            instance=settings.instance,
+            orders=orders,
         )
         await send.run(sender, stop)
 
@@ -96,10 +100,25 @@ async def _recalls(connections: asyncpg.Pool) -> AsyncGenerator[Callable[[], Rec
     """The orders in force, kept fresh meanwhile; there before the first record is read."""
     fresh = Fresh(PostgresRecalls(connections))
     await fresh.refresh()
+    async with _meanwhile(fresh.run()):
+        yield fresh
+
+
+@asynccontextmanager
+async def _orders(connections: asyncpg.Pool, channel: Channel, provider: str) -> AsyncGenerator[Wish]:
+    """What an operator wants of the breaker, kept fresh meanwhile."""
+    wish = Wish(connections, channel, provider)
+    await wish.refresh()
+    async with _meanwhile(wish.run()):
+        yield wish
+
+
+@asynccontextmanager
+async def _meanwhile(work: Coroutine[None, None, None]) -> AsyncGenerator[None]:
     try:
         async with asyncio.TaskGroup() as tasks:
-            task = tasks.create_task(fresh.run())
-            yield fresh
+            task = tasks.create_task(work)
+            yield
             task.cancel()
     except ExceptionGroup as group:  # the stage's own error, or the task's: then nobody goes on unaware
         raise group.exceptions[0] from group

@@ -12,6 +12,7 @@ from connectors.contract import Accepted, Message, Outcome
 from pipeline.adapters.render.liquid import Liquid
 from pipeline.adapters.wire.codec import Wire
 from pipeline.adapters.wire.ids import LockFile
+from pipeline.model.breaker import Limits, Order
 from pipeline.model.delivery import Delivery, delivery_id
 from pipeline.model.errors import DependencyDown
 from pipeline.model.event import Channel, Event, user_key
@@ -157,6 +158,8 @@ class Rig:
     in_flight: int = 20
     send_timeout: float = 5.0
     patience: float = 5.0
+    breaker: Limits = field(default_factory=Limits)
+    order: Order | None = None
     tiers: tuple[Tier, ...] = TIERS
     clock: HandClock = field(default_factory=HandClock)
     profiles: MemoryProfiles = field(default_factory=MemoryProfiles)
@@ -191,6 +194,8 @@ class Rig:
             chance=random.Random(1).random,
             meter=Meter(),
             in_flight=self.in_flight,
+            orders=lambda: self.order,
+            breaker=self.breaker,
             probe_after=0.01,
             patience=self.patience,
         )

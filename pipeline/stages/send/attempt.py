@@ -1,11 +1,12 @@
 """One delivery, from its record to what is to be written down.
 
 1 read      the delivery and the event in it; what cannot be read is dead
-2 gate      wait while the channel is at fault
+2 gate      wait while the channel is at fault, or its breaker is open
 3 ask       too late? still wanted, and where? (asked again for a retry, or when time has passed) recalled?
 4 words     template and event to a message
 5 send      exactly one request, under a limit of its own
-6 decide    `decide.after`; a channel fault goes back to 2 with the same record
+6 decide    `decide.after`; a channel fault goes back to 2 with the same record, and so does what the provider
+            has refused while the breaker is open
 """
 
 import asyncio
@@ -128,6 +129,7 @@ class Attempts:
         """The verdict, and the seconds that the provider took when it was asked."""
         while True:
             probe = await self._gate.enter(mine)
+            era = self._gate.era
             try:
                 wanted = await self._wanted(delivery, as_of_decision, mine)
                 if isinstance(wanted, Verdict):
@@ -136,10 +138,10 @@ class Attempts:
                 if isinstance(answer, Verdict):
                     return answer, None
                 verdict = after(delivery, answer.outcome, self._tools.clock(), self._tools.tiers)
-                if not isinstance(verdict, Pause):
-                    self._gate.passed()
+                if isinstance(verdict, Pause):
+                    self._gate.fault(verdict.reason, verdict.code, probe=probe)
+                elif self._gate.answered(verdict.result, probe=probe, era=era):
                     return verdict, answer.seconds
-                self._gate.fault(verdict.reason, verdict.code, probe=probe)
             finally:
                 if probe:
                     self._gate.leave()

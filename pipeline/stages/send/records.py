@@ -1,17 +1,23 @@
 """What is written down after an attempt: the outcome, and the way on to a retry tier or the dead."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from pipeline.model.breaker import Order, Standing
 from pipeline.model.dead import Cause, dead_letter, replayed
 from pipeline.model.delivery import Delivery
 from pipeline.model.event import Channel, user_key
 from pipeline.model.ladder import Climb
 from pipeline.model.outcome import Outcome
 from pipeline.model.record import Incoming, Outgoing
-from pipeline.model.topics import OUTCOMES, retry
+from pipeline.model.topics import OUTCOMES, STANDINGS, retry
 from pipeline.ports import Codec
 from pipeline.stages.send.decide import Verdict
+
+# As the metric tells it: the higher, the less goes.
+LEVELS: Mapping[Standing, int] = {"closed": 0, "half_open": 1, "open": 2, "paused": 3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,3 +110,25 @@ def to_outcome(
         source_offset=source.offset,
         at=now,
     )
+
+
+def turned(
+    channel: Channel,
+    provider: str,
+    instance: str,
+    state: Standing,
+    order: Order | None,
+    reason: str,
+    at: datetime,
+) -> Outgoing:
+    """The record that a sender process's way to its provider has turned, as JSON."""
+    value = {
+        "channel": channel,
+        "provider": provider,
+        "instance": instance,
+        "state": state,
+        "order": order,
+        "reason": reason,
+        "at": at.isoformat(),
+    }
+    return Outgoing(topic=STANDINGS, key=f"{channel}/{provider}".encode(), value=json.dumps(value).encode())

@@ -12,12 +12,13 @@ between 3 and 4 repeats its records too, which the account knows by delivery and
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from pipeline.model.breaker import Limits, Order
 from pipeline.model.delivery import Delivery
 from pipeline.model.errors import DependencyDown
 from pipeline.model.event import LANES, Channel, Lane
-from pipeline.model.record import Incoming
+from pipeline.model.record import Incoming, Outgoing
 from pipeline.model.topics import deliver
 from pipeline.observe import Log, Meter, Outage, heartbeat, link, span
 from pipeline.ports import Consumer, Producer, Profiles
@@ -25,7 +26,7 @@ from pipeline.stages.send.attempt import Attempts, Tools
 from pipeline.stages.send.decide import Verdict
 from pipeline.stages.send.facts import Facts
 from pipeline.stages.send.pause import Abandoned, Gate
-from pipeline.stages.send.records import Settled
+from pipeline.stages.send.records import LEVELS, Settled, turned
 
 _IDLE = 0.2  # seconds that a read waits for the first record
 _FULL = 0.02  # seconds when a lane is full: its slots come free while the others have nothing
@@ -34,6 +35,7 @@ _LEAST = (
     16  # a lane is read again when this part of the slots is free: each read costs as much as ten records
 )
 _AWAY = 0.5  # seconds between two tries while Kafka is away
+_LOOK = 0.2  # seconds between two looks at the operator's order and at the gate
 _LEAVE = 9.0  # seconds after a stop until the process goes, whatever is still to be written
 
 _log = Log(__name__)
@@ -50,6 +52,9 @@ class Sender:
     chance: Callable[[], float]  # 0 to 1
     meter: Meter
     in_flight: int  # records between being read and being committed
+    instance: str = "0"  # this process among the senders of the channel
+    orders: Callable[[], Order | None] = lambda: None  # what an operator wants of the breaker at this moment
+    breaker: Limits = field(default_factory=Limits)
     probe_after: float = 1.0  # seconds from a channel fault to the first probe
     patience: float = 5.0  # seconds after a stop for answers that are still out; then they are uncertain
 
@@ -90,7 +95,7 @@ class _Loop:
     def __init__(self, sender: Sender, stop: asyncio.Event) -> None:
         self._sender = sender
         self._stop = stop
-        self._gate = Gate(sender.tools.channel, sender.chance, sender.probe_after)
+        self._gate = Gate(sender.tools.channel, sender.chance, sender.probe_after, sender.breaker)
         self._facts = Facts(sender.profiles)
         self._attempts = Attempts(sender.tools, self._gate, self._facts)
         self._busy = 0  # records read whose offsets do not count as done yet
@@ -101,8 +106,11 @@ class _Loop:
 
     async def run(self) -> None:
         _log.info("stage.started", channel=self._sender.tools.channel)
+        self._gate.ordered(self._sender.orders())
         async with asyncio.TaskGroup() as tasks:
-            helpers = [tasks.create_task(self._facts.run()), tasks.create_task(self._settle())]
+            helpers = [
+                tasks.create_task(work) for work in (self._facts.run(), self._settle(), self._standing())
+            ]
             await self._read(tasks)
             await self._let_go()
             for task in (*helpers, *self._running):
@@ -148,16 +156,29 @@ class _Loop:
             await asyncio.sleep(_LINGER)
             self._wake.clear()
             over, self._over = self._over, []
+            self._gate.tally()
             with span("process batch", stage="send", channel=self._sender.tools.channel) as batch:
                 link(batch, (one.delivery.traceparent for one in over if one.delivery is not None))
-                await self._write(over)
+                await self._write([record for settled in over for record in settled.written])
                 await self._commit(over)
             self._busy -= len(over)
             self._tell(over)
 
-    async def _write(self, over: Sequence[Settled]) -> None:
+    async def _standing(self) -> None:
+        """Hear the operator, and tell where the gate stands: as a metric always, as a record when it turns."""
+        sender, told = self._sender, ""
+        connector, channel = sender.tools.connector.name, sender.tools.channel
+        while True:
+            self._gate.ordered(sender.orders())
+            state, order, why = self._gate.standing
+            sender.meter.level("everpost.breaker", LEVELS[state], channel=channel, provider=connector)
+            if told != (told := f"{state} {order}"):
+                record = turned(channel, connector, sender.instance, state, order, why, sender.tools.clock())
+                await self._write([record])
+            await asyncio.sleep(_LOOK)
+
+    async def _write(self, records: Sequence[Outgoing]) -> None:
         """Return when all is acknowledged, however long Kafka is away."""
-        records = [record for settled in over for record in settled.written]
         while True:
             try:
                 await self._sender.producer.send_all(records)
