@@ -42,6 +42,7 @@ for _command in (
     "pipeline.cli.dead:dead",
     "pipeline.cli.inspect:why",
     "pipeline.cli.ledger:ledger",
+    "pipeline.cli.simulate:simulate",
     "pipeline.cli.run:run",
     "pipeline.cli.contract:topics",
     "pipeline.cli.contract:schemas",

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.adapters.kafka.ends import end_offsets
+from pipeline.model.event import LANES
+from pipeline.model.topics import deliver
 from tests.support import services
 from tests.support.commands import FLIGHT, last, ready, run, up
 
@@ -184,6 +187,38 @@ def test_no_address(system: System) -> None:
     system.publish("unreachable", "hermit", "--channel", "sms", "--channel", "email")
     text = system.why("unreachable", "  STOPPED address: no active address for sms, email")
     assert "there is no active address to send it to" in text
+
+
+def test_what_other_rules_would_have_made_of_it(system: System, tmp_path: Path) -> None:
+    """Who would gain and lose under another cap and another default of the tenant; nothing is sent for it."""
+    own = ("--tenant", "sim")
+    system.do("register", "saver", "--sms", "+19175550105", *own)
+    system.do("opt-in", "saver", "offers:sms", *own)
+    system.publish("sim-1", "saver", *own, type="offer.weekend")
+    system.publish("sim-2", "saver", *own, type="offer.weekend")
+    system.publish("sim-3", "saver", *own)
+    for event_id, told in (("sim-1", "delivered"), ("sim-2", "frequency"), ("sim-3", "delivered by sms")):
+        system.why(event_id, told)
+    rules = tmp_path / "rules.toml"
+    rules.write_text(
+        '[categories.offers.caps]\nsms = "2 in 24h"\n[tenant-defaults.sim]\n"flights:sms" = false\n'
+    )
+    servers = system.environment["EVERPOST_BOOTSTRAP_SERVERS"]
+    sms = [deliver("sms", lane) for lane in LANES]
+    ends = end_offsets(servers, sms)
+    told = last(run(system.environment, "simulate", "--from", "1h", "--rules", str(rules), "--json", *own))
+    assert told["events"] == {"gain": 1, "lose": 1, "change": 0, "same": 1}
+    assert (told["samples"]["gain"], told["samples"]["lose"]) == (["sim-2"], ["sim-3"])
+    assert {
+        "fate": "gain",
+        "type": "offer.weekend",
+        "before": "suppressed: capped",
+        "after": "sms",
+        "events": 1,
+    } in told["moves"]
+    assert end_offsets(servers, sms) == ends
+    words = run(system.environment, "simulate", "--from", "1h", "--type", "offer.weekend", "--template", "9")
+    assert "offer.weekend has no version 9 of its words" in words.stderr
 
 
 def test_delivered(system: System) -> None:

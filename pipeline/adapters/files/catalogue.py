@@ -67,12 +67,12 @@ class Loaded:
 
 def load(directory: Path) -> Loaded:
     """Read and check the whole directory. Raises ConfigurationError."""
-    categories = _categories(read(directory / "categories.toml"))
+    known = categories(read(directory / "categories.toml"))
     types: dict[str, EventType] = {}
     templates: dict[_Key, Template] = {}
     for path in sorted(directory.glob("*/type.toml")):
         source = read(path)
-        kind = _type(path.parent.name, source, categories)
+        kind = _type(path.parent.name, source, known)
         own = {
             key: found for version in sorted(path.parent.glob("v*")) for key, found in _words(version, kind)
         }
@@ -82,7 +82,8 @@ def load(directory: Path) -> Loaded:
     return Loaded(types=types, templates=MemoryTemplates(templates))
 
 
-def _categories(source: Table) -> dict[str, Category]:
+def categories(source: Table) -> dict[str, Category]:
+    """Categories by name, as `categories.toml` writes them. Raises ConfigurationError."""
     found: dict[str, Category] = {}
     for name in list(source.keys()):
         table = source.table(name)
