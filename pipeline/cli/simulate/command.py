@@ -18,11 +18,13 @@ from pipeline.adapters.kafka.ranges import RangeReader, freeze
 from pipeline.adapters.kafka.readback import values
 from pipeline.adapters.postgres.profiles import PostgresProfiles
 from pipeline.adapters.render.liquid import Liquid
+from pipeline.adapters.wire.codec import Wire
 from pipeline.cli import wishes
 from pipeline.cli.dead.filters import moment
 from pipeline.cli.show import answer, out, say
 from pipeline.cli.simulate.worlds import Difference, Past, Rules, World, compare
 from pipeline.model.catalogue import LONGEST_CAP, Catalogue
+from pipeline.model.dead import Letter
 from pipeline.model.decision import Decision
 from pipeline.model.delivery import Delivery
 from pipeline.model.errors import ConfigurationError
@@ -183,14 +185,16 @@ def _events(current: Settings, meant: Mapping[tuple[str, int, int], datetime]) -
     reader = RangeReader(current.bootstrap_servers, ranges, firsts)
     try:
         while letters := reader.read(_READ):
-            for letter in letters:
-                at = meant.get((letter.topic, letter.partition, letter.offset))
-                if at is not None:
-                    source = Source(topic=letter.topic, partition=letter.partition, offset=letter.offset)
-                    found.append(Past(codec.decode(Event, letter.value), letter.value, source, at))
+            wanted = [one for one in letters if (one.topic, one.partition, one.offset) in meant]
+            found += [_past(codec, one, meant[one.topic, one.partition, one.offset]) for one in wanted]
     finally:
         reader.close()
     return found
+
+
+def _past(codec: Wire, letter: Letter, at: datetime) -> Past:
+    source = Source(topic=letter.topic, partition=letter.partition, offset=letter.offset)
+    return Past(codec.decode(Event, letter.value), letter.value, source, at)
 
 
 async def _people(current: Settings, pasts: Sequence[Past]) -> Mapping[UserKey, Profile]:

@@ -105,6 +105,8 @@ class Attempts:
             delivery = await self._patiently(lambda: wire.decode(Delivery, source.value), mine)
             if delivery.channel != self._tools.channel:
                 raise Unreadable(f"a delivery for {delivery.channel}, not {self._tools.channel}")  # noqa: TRY301
+            if delivery.attempt < 1:  # forged: below 1 it would have more attempts than the ladder has rungs
+                raise Unreadable(f"attempt {delivery.attempt}: they count from 1")  # noqa: TRY301
         except Unreadable as error:
             _log.warning("record.rejected", topic=source.topic, offset=source.offset, error=str(error))
             return unreadable(source, self._tools.channel, error)

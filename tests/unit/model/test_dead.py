@@ -1,6 +1,7 @@
 """What a dead letter keeps, and how it is read back."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -109,6 +110,23 @@ def test_failures_of_one_kind_share_a_fingerprint(one: str, other: str, same: bo
     first, second = (Cause(disposition="unreadable", message=text) for text in (one, other))
     assert (first.fingerprint("send") == second.fingerprint("send")) is same
     assert first.fingerprint("send") != first.fingerprint("retry")
+
+
+@given(st.binary(max_size=30) | st.just(b"9" * 5_000))
+def test_a_forged_count_stops_nobody(count: bytes) -> None:
+    """Whatever a foreign writer has put there, the letter can be read, and the count is no negative number."""
+    headers: Headers = ((REPLAY_COUNT, count), (PREFIX + "delivery.count", count))
+    letter = Letter(DEAD, 0, 9, None, b"", 0, dict(headers), headers)
+    assert 0 <= letter.replays < 10**20
+    assert 0 <= letter.attempts < 10**20
+
+
+def test_the_headers_are_those_that_are_documented() -> None:
+    """Every name of ours stands in the schemas' description, those of Kafka's own queue among them."""
+    text = (Path(__file__).parents[3] / "schemas" / "README.md").read_text()
+    assert not [name for name in OURS if name.removeprefix(PREFIX) not in text and name not in text]
+    apache = {"topic", "partition", "offset", "group", "delivery.count", "message"}
+    assert {PREFIX + name for name in apache} <= OURS
 
 
 def test_the_mark_of_a_replay_travels_on() -> None:

@@ -143,6 +143,8 @@ async def test_an_sms_that_may_have_gone_out_is_not_repeated() -> None:
         b"not avro at all",
         b"\x00\x00\x00\x00\x63" + b"x" * 20,
         WIRE.encode(delivery())[:-3],
+        WIRE.encode(delivery(attempt=0)),  # it would go round more often than the ladder allows
+        WIRE.encode(delivery(attempt=-100)),
     ],
 )
 async def test_poison_is_kept_and_passed(value: bytes | None) -> None:
