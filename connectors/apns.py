@@ -143,6 +143,8 @@ def to_outcome(
     kind = _BY_REASON.get(reason) or _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, Uncertain)
     if kind is ChannelFault:
         words = f"{words}: {_fix(reason)}"
+    if kind is InvalidAddress:
+        return InvalidAddress(reason=words, code=code, since=timestamp)
     return kind(reason=words, code=code)
 
 

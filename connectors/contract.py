@@ -64,6 +64,9 @@ class InvalidAddress:
 
     reason: str
     code: str = ""
+    since: datetime | None = (
+        None  # when the provider last knew it to be dead; a later registration counts more
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

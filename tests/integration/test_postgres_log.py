@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.adapters.postgres import suppressions
 from pipeline.adapters.postgres.log import PostgresLog
 from pipeline.adapters.postgres.pool import session
 from pipeline.adapters.postgres.profiles import PostgresProfiles, save_profiles
@@ -108,6 +109,47 @@ async def test_a_dead_address_is_taken_out_of_use_with_the_outcome(postgres: str
         await PostgresLog(pool).write([], [dead, stale, odd])
         found = await PostgresProfiles(pool).fetch([("acme", "u-1")])
     assert found["acme", "u-1"].addresses == (other,)
+
+
+async def test_a_hard_bounce_enters_the_suppression_list(postgres: str) -> None:
+    """Whoever else has the mailbox gets nothing either, from the next decision on; a dead phone is only its own."""
+    box = Address(address_id=str(UUID(int=1)), channel="email", value="Ann@example.com", registered_at=NOW)
+    phone = replace(box, address_id=str(UUID(int=2)), channel="sms", value="+12")
+    again = replace(box, address_id=str(UUID(int=3)), value="b@example.com")
+    other = replace(box, address_id=str(UUID(int=4)), value="ann@example.com")
+    at = NOW + timedelta(1)
+    dead = [
+        outcome(
+            f"d-{n}",
+            outcome="invalid_address",
+            state="dead",
+            channel=one.channel,
+            address_id=one.address_id,
+            at=when,
+        )
+        for n, (one, when) in enumerate([(box, at), (phone, at), (again, NOW - timedelta(1))])
+    ]
+    async with migrated(postgres) as pool:
+        async with session(pool) as connection:
+            await save_profiles(
+                connection,
+                [
+                    Profile(tenant="acme", user_id="u-1", version=0, addresses=(box, phone, again)),
+                    Profile(tenant="acme", user_id="u-2", version=0, addresses=(other,)),
+                ],
+            )
+        for _ in range(2):
+            await PostgresLog(pool).write([], dead)
+        (listed,) = await suppressions.listed(pool, "acme", 10)
+        found = await PostgresProfiles(pool).fetch([("acme", "u-1"), ("acme", "u-2")])
+    assert (listed.channel, listed.value, listed.reason, listed.at) == (
+        "email",
+        "ann@example.com",
+        "hard_bounce",
+        at,
+    )
+    assert found["acme", "u-1"].addresses == (again,)
+    assert [one.suppressed for one in found["acme", "u-2"].addresses] == ["hard_bounce"]
 
 
 async def test_a_record_with_nul_bytes_does_not_stop_the_log(postgres: str) -> None:

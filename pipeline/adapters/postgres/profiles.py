@@ -193,10 +193,15 @@ async def deactivate_address(connection: Connection, address_id: str, reason: st
 
 
 async def deactivate_addresses(connection: Connection, dead: Sequence[tuple[str, str, datetime]]) -> int:
-    """The same for many (address_id, reason, at), in one statement; gives how many it took out of use."""
+    """The same for many (address_id, reason, at), in one transaction of the caller; gives how many.
+
+    A mailbox that does not exist enters the tenant's suppression list too: the next user who registers it
+    would bounce again, and providers count that against the sender.
+    """
     if not dead:
         return 0
     with translated():
+        await connection.execute(_SQL["bounce"], [id for id, _, _ in dead], [at for _, _, at in dead])
         status: str = await connection.execute(
             _SQL["deactivate"],
             [id for id, _, _ in dead],

@@ -32,6 +32,8 @@ from pipeline.stages.send.decide import (
     Pause,
     Verdict,
     after,
+    confirmed,
+    is_doubtful,
     is_stale,
     recalled,
     still_wanted,
@@ -178,9 +180,15 @@ class Attempts:
                 return message
             began = time.monotonic()
             outcome = await self._send(message)
-            return _Answer(outcome=outcome, seconds=time.monotonic() - began)
+            seconds = time.monotonic() - began
         finally:
             self._places.leave()
+        if is_doubtful(outcome, current):
+            delivery = current.delivery
+            # It is sent: the answer is waited for whoever owns the record by now.
+            profile = await self._facts.profile((delivery.tenant, delivery.user_id), lambda: True)
+            outcome = confirmed(outcome, delivery, profile)
+        return _Answer(outcome=outcome, seconds=seconds)
 
     def _message(self, current: Current, event: Event, mine: Callable[[], bool]) -> Message | Verdict:
         """The message, right before it is sent, or why there will be none."""

@@ -115,6 +115,25 @@ def still_wanted(
     return Verdict(result="suppressed", state="suppressed", reason="the address is no longer active")
 
 
+def is_doubtful(outcome: Outcome, current: Current) -> bool:
+    """Whether the address may have been registered again since it was dead: a fresh attempt does not know."""
+    return isinstance(outcome, InvalidAddress) and outcome.since is not None and current.registered_at is None
+
+
+def confirmed(outcome: Outcome, delivery: Delivery, profile: Profile | None) -> Outcome:
+    """A dead address by the profile as it is now: one that was registered since is kept.
+
+    Apple's documentation of status 410: stop only if the device has not registered after the timestamp.
+    """
+    if profile is None or not isinstance(outcome, InvalidAddress) or outcome.since is None:
+        return outcome
+    for address in profile.addresses:
+        if address.address_id == delivery.address_id and address.registered_at >= outcome.since:
+            why = f"{outcome.reason}, but the device has registered since: address kept"
+            return Permanent(reason=why, code=outcome.code)
+    return outcome
+
+
 def after(  # noqa: PLR0911 - one answer for each outcome
     delivery: Delivery, outcome: Outcome, now: datetime, tiers: tuple[Tier, ...] = TIERS
 ) -> Verdict | Pause:

@@ -87,6 +87,18 @@ on conflict do nothing
 -- Take an address off the suppression list.
 delete from everpost.suppression where tenant = $1 and channel = $2 and value = everpost.listed($2, $3)
 
+-- name: bounce
+-- Put mailboxes that do not exist on the suppression list, whoever has them, unless they were registered again
+-- after the provider spoke. Of one that several users have, the first word is kept.
+insert into everpost.suppression (tenant, channel, value, reason, at)
+select a.tenant, a.channel, everpost.listed(a.channel, a.value), 'hard_bounce', min(dead.at)
+from unnest($1::uuid[], $2::timestamptz[]) as dead (address_id, at)
+join everpost.address a using (address_id)
+where a.channel = 'email' and a.active and a.registered_at < dead.at
+group by 1, 2, 3
+order by 1, 2, 3
+on conflict do nothing
+
 -- name: deactivate
 -- Take dead addresses out of use, unless they were registered again after the provider spoke.
 update everpost.address a
