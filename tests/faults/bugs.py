@@ -136,6 +136,17 @@ BUGS = (
         "tests/unit/stages/test_retry.py::test_nothing_is_committed_before_it_is_acknowledged",
     ),
     Bug(
+        "breaker burns attempts",
+        (
+            Edit(
+                "pipeline/stages/send/attempt.py",
+                "elif self._gate.answered(verdict.result, probe=probe, era=era):",
+                "elif self._gate.answered(verdict.result, probe=probe, era=era) or True:",
+            ),
+        ),
+        "tests/unit/stages/test_send_breaker.py::test_a_probe_that_is_refused_is_not_given_up_on_its_last_attempt",
+    ),
+    Bug(
         "a channel fault burns attempts",
         (
             Edit(
