@@ -6,6 +6,7 @@ import pytest
 from pipeline.adapters.postgres.ledger import books
 from pipeline.adapters.postgres.log import PostgresLog
 from pipeline.adapters.postgres.pool import session, transaction
+from pipeline.adapters.postgres.profiles import save_profiles
 from pipeline.adapters.postgres.why import why_event, why_user
 from pipeline.model.decision import ChannelVerdict, Gate, Planned
 from pipeline.model.ledger import Ledger, balance
@@ -13,7 +14,7 @@ from pipeline.model.timeline import explain
 from pipeline.sdk import outbox
 from tests.support.database import migrated
 from tests.support.log import decision, outcome
-from tests.support.make import CATALOGUE, event
+from tests.support.make import CATALOGUE, event, profile
 
 pytestmark = pytest.mark.integration
 EVENTS = "notification.events.normal"
@@ -84,6 +85,22 @@ async def test_a_lost_delivery_row_is_named(postgres: str) -> None:
         ledger = await close(pool, 4, 1)
     assert not ledger.balanced
     assert ledger.missing == ("delivery d-2 of event e-1: no row",)
+
+
+async def test_erasing_a_user_changes_no_balance(postgres: str) -> None:
+    """Profile, addresses and wishes go; what was accepted and what became of it is counted as before."""
+    async with migrated(postgres) as pool:
+        async with session(pool) as connection:
+            await save_profiles(connection, [profile("u-1")])
+        await PostgresLog(pool).write(DECISIONS, OUTCOMES)
+        before = await close(pool, 4, 1)
+        async with session(pool) as connection:
+            assert (
+                await connection.execute("delete from everpost.profile where user_id = 'u-1'") == "DELETE 1"
+            )
+            assert await connection.fetchval("select count(*) from everpost.address") == 0
+        assert await close(pool, 4, 1) == before
+    assert before.balanced
 
 
 async def test_an_empty_installation_balances(postgres: str) -> None:
