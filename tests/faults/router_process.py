@@ -14,7 +14,7 @@ from unittest import mock
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from pipeline import settings, wiring
-from pipeline.adapters.kafka import transact
+from pipeline.adapters.kafka import bulk, transact
 from pipeline.adapters.postgres.recalls import Fresh
 from pipeline.model.recall import Recalls
 from pipeline.wiring import route
@@ -88,7 +88,7 @@ def main() -> int:
     threading.Thread(target=_orders.listen, daemon=True).start()
     with (
         mock.patch.object(transact, "Consumer", _Consumer),
-        mock.patch.object(transact, "Producer", _Producer),
+        mock.patch.object(bulk, "Producer", _Producer),
         mock.patch.object(route, "Fresh", _Recalls),
     ):
         return wiring.run_stage("route", settings.load())

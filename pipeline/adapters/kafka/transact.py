@@ -119,6 +119,7 @@ class Transactor:
         self._topics = list(topics)
         self._state = state
         self._epoch = 0
+        self._closing = False
         name = f"{group}-{instance}"
         self._bulk = BulkProducer(_producer_config(servers, name))
         self._producer = self._bulk.producer
@@ -181,6 +182,7 @@ class Transactor:
 
     def close(self) -> None:
         """Leave in order. A static member stays assigned until its session ends, so a restart is quick."""
+        self._closing = True
         self._consumer.close()
 
     def _produce(self, written: Written, pages: dict[int, int]) -> None:
@@ -245,6 +247,8 @@ class Transactor:
 
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._epoch += 1
+        if self._closing:  # a rebalance that ends meanwhile is told all the same, and nothing can be asked any more
+            return
         # Asking for committed offsets waits until no transaction of a predecessor is pending on the
         # group (KIP-447); what is restored after it holds all that was decided below them.
         try:
