@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 from connectors.sandbox.webpush import subscription
 from pipeline.adapters.wire.codec import Wire
 from pipeline.model.delivery import Delivery, delivery_id
-from pipeline.model.event import Channel, Event, user_key
+from pipeline.model.event import Channel, Event, Lane, user_key
 from pipeline.model.profile import Address, Profile
 from pipeline.model.topics import deliver
 
@@ -126,15 +126,15 @@ def publish(
     assert producer.flush(60) == 0, "Kafka has not taken the input"
 
 
-def delivery(channel: Channel, found: Sequence[str], number: int, wire: Wire, now: datetime) -> Delivery:
-    """The delivery with this number."""
-    user = number % len(found)
-    event = Event(
+def event(number: int, created_at: datetime, lane: Lane = "normal") -> Event:
+    """The event with this number."""
+    return Event(
         event_id=f"bench-{number}",
-        user_id=f"u{user}",
+        user_id=f"u{number % USERS}",
         tenant=TENANT,
         type=TYPE,
-        created_at=now - _AGE,
+        priority=lane,
+        created_at=created_at,
         data={
             "flight": f"UA {number % 9_000}",
             "carrier": "United",
@@ -143,24 +143,35 @@ def delivery(channel: Channel, found: Sequence[str], number: int, wire: Wire, no
             "scheduled": "05:25",
         },
     )
-    address_id = _address_id(user, channel)
+
+
+def delivered_as(channel: Channel, number: int) -> str:
+    """The id of the delivery of the event with this number."""
+    user = number % USERS
+    return delivery_id(TENANT, f"u{user}", f"bench-{number}", channel, _address_id(user, channel))
+
+
+def delivery(channel: Channel, found: Sequence[str], number: int, wire: Wire, now: datetime) -> Delivery:
+    """The delivery with this number."""
+    user = number % USERS
+    made = event(number, now - _AGE)
     return Delivery(
-        delivery_id=delivery_id(TENANT, event.user_id, event.event_id, channel, address_id),
-        event_id=event.event_id,
-        user_id=event.user_id,
+        delivery_id=delivered_as(channel, number),
+        event_id=made.event_id,
+        user_id=made.user_id,
         tenant=TENANT,
         type=TYPE,
         category="flights",
         channel=channel,
         lane="normal",
-        address_id=address_id,
+        address_id=_address_id(user, channel),
         address=found[user],
         locale="en",
         template_version=1,
         expires_at=now + timedelta(days=1),
         profile_version=1,
         decided_at=now - _AGE,
-        event=wire.encode(event),
+        event=wire.encode(made),
     )
 
 
