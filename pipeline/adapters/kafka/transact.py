@@ -247,7 +247,7 @@ class Transactor:
 
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._epoch += 1
-        if self._closing:  # a rebalance that ends meanwhile is still told of; no question is answered any more
+        if self._closing:  # a rebalance is told of to the end, when no question is answered any more
             return
         # Asking for committed offsets waits until no transaction of a predecessor is pending on the
         # group (KIP-447); what is restored after it holds all that was decided below them.
