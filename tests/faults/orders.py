@@ -11,13 +11,20 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 ANYWHERE = "anywhere"
 
 
-def _nobody(_act: str) -> None:
+Witness: TypeAlias = Callable[[str], AbstractContextManager[object]]
+"""Told of an act, and entered while it is done: what it writes down may not change before the act."""
+
+
+def _nobody(_act: str) -> AbstractContextManager[object]:
     """Tell nobody."""
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,26 +36,26 @@ class Order:
     nth: int
     seconds: float
 
-    def carry_out(self, about_to: Callable[[str], None] = _nobody) -> None:
-        """Now. `about_to` is told what is done, right before."""
-        about_to(self.act)
-        match self.act:
-            case "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            case "stop":
-                os.kill(os.getpid(), signal.SIGSTOP)
-            case _:
-                os.write(1, b"stalled\n")  # whoever ordered it may count from now
-                time.sleep(self.seconds)
+    def carry_out(self, witness: Witness = _nobody) -> None:
+        """Now."""
+        with witness(self.act):
+            match self.act:
+                case "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                case "stop":
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                case _:
+                    os.write(1, b"stalled\n")  # whoever ordered it may count from now
+                    time.sleep(self.seconds)
 
 
 class Orders:
     """The order in force, if any; the latest replaces the one before. Thread-safe."""
 
-    def __init__(self, steps: Collection[str], about_to: Callable[[str], None] = _nobody) -> None:
-        """`steps`: those that are reached. `about_to`: told of an act right before it is done."""
+    def __init__(self, steps: Collection[str], witness: Witness = _nobody) -> None:
+        """`steps`: those that are reached."""
         self._steps = steps
-        self._about_to = about_to
+        self._witness = witness
         self._lock = threading.Lock()
         self._order: Order | None = None
 
@@ -75,13 +82,13 @@ class Orders:
     def reached(self, step: str) -> None:
         """Carry out what is to be done at this step."""
         if (order := self.due(step)) is not None:
-            order.carry_out(self._about_to)
+            order.carry_out(self._witness)
 
     def _take_down(self, line: str) -> None:
         act, step, nth, seconds = line.split()
         order = Order(act=act, step=step, nth=int(nth), seconds=float(seconds))
         if step == ANYWHERE:
-            threading.Timer(order.seconds, order.carry_out, [self._about_to]).start()
+            threading.Timer(order.seconds, order.carry_out, [self._witness]).start()
             return
         assert step in self._steps, f"{step} is no step"
         with self._lock:

@@ -11,7 +11,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from unittest import mock
@@ -37,22 +38,28 @@ class _Flight:
     def __init__(self) -> None:
         self.file = Path(os.devnull)
         self._ids: set[str] = set()
+        self._lock = threading.Lock()
 
     def begin(self, delivery_id: str) -> None:
-        self._ids.add(delivery_id)
+        with self._lock:
+            self._ids.add(delivery_id)
 
     def over(self, records: Iterable[Incoming]) -> None:
         for record in records:
             self._ids.discard(_WIRE.decode(Delivery, record.value).delivery_id)
 
-    def note(self, act: str) -> None:
-        row = {"act": act, "pid": os.getpid(), "at": time.monotonic(), "ids": sorted(self._ids.copy())}
-        with self.file.open("a") as notes:
-            notes.write(json.dumps(row) + "\n")
+    @contextmanager
+    def noted(self, act: str) -> Generator[None]:
+        """Write down what is in flight. Nothing more takes off before the act: an order may come on a thread."""
+        with self._lock:
+            row = {"act": act, "pid": os.getpid(), "at": time.monotonic(), "ids": sorted(self._ids.copy())}
+            with self.file.open("a") as notes:
+                notes.write(json.dumps(row) + "\n")
+            yield
 
 
 _flight = _Flight()
-_orders = Orders(STEPS, _flight.note)
+_orders = Orders(STEPS, _flight.noted)
 
 
 class _Consumer(KafkaConsumer):
