@@ -39,6 +39,7 @@ LogEvent = Literal[
     "channel.paused",  # a channel fault: nothing is sent until the probe succeeds
     "channel.resumed",  # the probe succeeded
     "breaker.turned",  # the breaker of a channel's provider has opened, closed, or heard an operator
+    "outbox.shares",  # a relay holds more or fewer shares of the outbox than before
     "outbox.set_aside",  # an outbox row that Kafka refuses is parked
     "address.deactivated",  # the provider says that an address is dead
     "publish.abandoned",  # a client was closed before Kafka acknowledged these events: they may be lost

@@ -101,7 +101,7 @@ class Outbox(Protocol):
     """The outbox table, as the relay sees it."""
 
     async def claim(self, limit: int) -> Sequence[OutboxRow]:
-        """The oldest rows that wait, in order; none while another relay drains this table.
+        """Of the shares that are ours the oldest rows that wait, each share's in order; about `limit` in all.
 
         What is neither settled nor set aside comes again with the next claim.
         """

@@ -70,18 +70,26 @@ BUGS = (
         (
             Edit(
                 "pipeline/adapters/postgres/queries/outbox.sql",
-                "payload as value, headers\nfrom everpost.outbox\nwhere set_aside_at is null\n",
-                "payload as value, headers, seq\nfrom everpost.outbox\nwhere set_aside_at is null and seq > $2\n",
+                "payload as value, row.headers\n",
+                "payload as value, row.headers, row.seq\n",
+            ),
+            Edit(
+                "pipeline/adapters/postgres/queries/outbox.sql",
+                "    select id, aggregatetype, aggregateid, payload, headers\n    from everpost.outbox\n"
+                "    where share = held.share\n",
+                "    select id, aggregatetype, aggregateid, payload, headers, seq\n    from everpost.outbox\n"
+                "    where share = held.share and seq > $3\n",
             ),
             Edit(
                 _OUTBOX,
-                "        self._leads = False\n        self._wake",
-                "        self._leads, self._last = False, 0\n        self._wake",
+                "        self._wake = asyncio",
+                "        self._last = 0\n        self._wake = asyncio",
             ),
             Edit(
                 _OUTBOX,
-                '(_SQL["claim"], limit) if self._leads else []',
-                '(_SQL["claim"], limit, self._last) if self._leads else []\n            self._last = rows[-1]["seq"] if rows else self._last',
+                "-(-limit // len(held)))\n",
+                "-(-limit // len(held)), self._last)\n"
+                '        self._last = max([self._last, *(row["seq"] for row in rows)])\n',
             ),
         ),
         "tests/integration/test_relay.py::test_a_late_committer_with_a_smaller_number_is_not_skipped",

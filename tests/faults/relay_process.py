@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pipeline.adapters.kafka.produce import KafkaProducer
 from pipeline.adapters.postgres.outbox import PostgresOutbox
 from pipeline.adapters.postgres.pool import close, connect
+from pipeline.model.shares import SHARES
 from pipeline.ports import OutboxRow
 from pipeline.stages.relay.step import run
 
-_BATCH = 7  # small, so that many rounds lie between two kills
+_BATCH = 7  # small, so that many rounds lie between two kills: one row of each share
 
 
 class _Watched(PostgresOutbox):
@@ -39,7 +40,7 @@ async def _main(dsn: str, servers: str, fatal: str) -> None:
     def reached(step: str) -> None:
         if outbox.rows and step == fatal:
             os.kill(os.getpid(), signal.SIGKILL)
-        if not outbox.rows and not fatal:
+        if not fatal and not outbox.rows and len(outbox.held) == SHARES:
             stop.set()
 
     await run(outbox, producer, stop=stop, limit=_BATCH, reached=reached)

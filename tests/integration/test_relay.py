@@ -1,6 +1,7 @@
 """The relay on a real PostgreSQL and a real Kafka."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,9 @@ from pipeline.adapters.postgres.outbox import PostgresOutbox, release
 from pipeline.adapters.postgres.pool import close, connect, session, transaction
 from pipeline.adapters.wire.codec import Wire
 from pipeline.adapters.wire.ids import LockFile
+from pipeline.model.errors import DependencyDown
 from pipeline.model.event import Event
+from pipeline.model.shares import SHARES
 from pipeline.sdk import new_event, outbox
 from pipeline.stages.relay.step import run
 from tests.support.database import dump, migrated
@@ -60,7 +63,7 @@ async def drained(pool: asyncpg.Pool) -> None:
 
     async def empty() -> bool:
         async with session(pool) as c:
-            return await c.fetchval("select count(*) = 0 from everpost.outbox where set_aside_at is null")
+            return await c.fetchval("select count(*) = 0 from everpost.outbox")
 
     await eventually(empty)
 
@@ -107,14 +110,14 @@ async def test_a_late_committer_with_a_smaller_number_is_not_skipped(postgres: s
     assert await arrived(kafka, "relay-late") == ["e-2", "e-1"]
 
 
-async def test_one_of_several_relays_leads_and_another_takes_over(postgres: str, kafka: str) -> None:
-    """The leader's connection is cut again and again: nothing is lost, first copies stay in order."""
+async def test_several_relays_whose_sessions_are_cut_keep_every_order(postgres: str, kafka: str) -> None:
+    """The sessions of all of them are cut again and again: nothing is lost, first copies stay in order."""
     create_topics(kafka)
     cut = (
         "select pg_terminate_backend(pid) from pg_locks "
         "where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
     )
-    events = [made("relay-lead", n, f"u-{n % 3}") for n in range(400)]
+    events = [made("relay-cut", n, f"u-{n % 5}") for n in range(400)]
     async with (
         migrated(postgres) as pool,
         relaying(postgres, kafka),
@@ -126,21 +129,61 @@ async def test_one_of_several_relays_leads_and_another_takes_over(postgres: str,
             async with session(pool) as connection:
                 await connection.execute(cut)
         await drained(pool)
-    for user in ("u-0", "u-1", "u-2"):
-        ids = await arrived(kafka, "relay-lead", user)
+    for user in {event.user_id for event in events}:
+        ids = await arrived(kafka, "relay-cut", user)
         assert list(dict.fromkeys(ids)) == [e.event_id for e in events if e.user_id == user]
 
 
-async def test_only_the_leader_gets_rows(postgres: str) -> None:
-    """Two relays at once would mix up a user's events; the lead goes on when the leader leaves."""
+async def test_two_divide_the_table_and_one_takes_all_when_the_other_leaves(postgres: str) -> None:
+    """Each gets the rows of its own shares alone, and they part them evenly."""
     async with migrated(postgres) as pool:
-        await put(pool, made("relay-two", 1))
+        await put(pool, *(made("relay-two", n, f"u-{n}") for n in range(100)))
         first, second = PostgresOutbox(pool), PostgresOutbox(pool)
-        assert [row.record.key for row in await first.claim(10)] == [b"relay-two/u-1"]
-        assert await second.claim(10) == []
-        await first.aclose()
-        await eventually(lambda: second.claim(10))
-        await second.aclose()
+
+        async def parted() -> bool:
+            await first.claim(1)
+            await second.claim(1)
+            return len(first.held) == len(second.held) == SHARES // 2
+
+        try:
+            assert len(await first.claim(1600)) == 100
+            await eventually(parted)
+            ones, others = await first.claim(1600), await second.claim(1600)
+            assert ones
+            assert others
+            assert len({row.id for row in ones} | {row.id for row in others}) == 100
+            assert not {row.record.key for row in ones} & {row.record.key for row in others}
+            await first.aclose()
+
+            async def all_of_it() -> bool:
+                return len(await second.claim(1600)) == 100
+
+            await eventually(all_of_it)
+        finally:
+            await first.aclose()
+            await second.aclose()
+
+
+async def test_who_is_silent_loses_its_shares_and_can_settle_nothing(postgres: str) -> None:
+    """A relay that hangs is cut off by the server after its lease, and its rows are another one's."""
+    async with migrated(postgres) as pool:
+        await put(pool, made("relay-silent", 1))
+        hung, other = PostgresOutbox(pool, lease=0.5), PostgresOutbox(pool)
+        try:
+            (row,) = await hung.claim(10)
+            time.sleep(1.5)  # noqa: ASYNC251  # the whole process hangs, its event loop too
+
+            async def taken_over() -> bool:
+                return bool(await other.claim(10))
+
+            await eventually(taken_over)
+            with pytest.raises(DependencyDown):
+                await hung.settle([row.id])
+            await other.settle([row.id])
+            assert await other.claim(10) == []
+        finally:
+            await hung.aclose()
+            await other.aclose()
 
 
 async def test_a_commit_wakes_the_relay(postgres: str) -> None:
@@ -165,11 +208,11 @@ async def test_a_poison_row_is_parked_and_can_be_released(postgres: str, kafka: 
                 await c.execute("update everpost.outbox set aggregatetype = 'no.such.topic'")
             await put(pool, made("relay-poison", 2))
             await drained(pool)
-        (parked,) = (await dump(pool, "outbox"))["outbox"]
-        assert "no.such.topic" in parked["last_error"]
+        (parked,) = (await dump(pool, "outbox_parked"))["outbox_parked"]
+        assert "no.such.topic" in parked["error"]
         assert await arrived(kafka, "relay-poison") == ["e-2"]
         async with session(pool) as c:
-            await c.execute("update everpost.outbox set aggregatetype = $1", TOPIC)
+            await c.execute("update everpost.outbox_parked set aggregatetype = $1", TOPIC)
             assert await release(c) == 1
         async with relaying(postgres, kafka):
             await drained(pool)

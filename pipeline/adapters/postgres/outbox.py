@@ -1,32 +1,27 @@
-"""The outbox table: written within a service's transaction, drained by one relay at a time.
+"""The outbox table: written within a service's transaction, drained by relays that divide it among them.
 
-One relay leads, by a session lock on its connection; the others stand by. So the order of a user's
-events is the order of the table, and there is nothing to lease, expire or rebalance (decision 0003).
+Of each share the oldest rows are claimed, in their order; all rows of a user are in one share (`shares.py`).
 There is no cursor: numbers are given before the commit, and `id > last` would skip who commits late.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import Any
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from uuid import UUID, uuid5
 
 import asyncpg
 import orjson
-from asyncpg.pool import PoolConnectionProxy
 
 from pipeline.adapters.postgres.errors import translated
-from pipeline.adapters.postgres.pool import CONNECT, Connection
+from pipeline.adapters.postgres.pool import Connection
+from pipeline.adapters.postgres.shares import LEASE, Shares
 from pipeline.adapters.postgres.statements import load
-from pipeline.model.errors import DependencyDown
 from pipeline.model.event import Event
 from pipeline.model.record import Headers, Outgoing
 from pipeline.ports import OutboxRow
 
 _SQL = load("outbox")
 _ROWS = UUID("9a1d0a52-0f0e-5c3b-8d52-4f1c2f6b7e11")  # fixed for ever: row ids derive from it
-_LEADER = 0x6F7574626F78  # "outbox" in ASCII
-_CHANNEL = "everpost_outbox"  # the trigger in 0002_outbox.sql notifies it
 
 
 async def insert(connection: Connection, event: Event, record: Outgoing) -> tuple[str, bool]:
@@ -48,36 +43,40 @@ async def release(connection: Connection, ids: Sequence[str] | None = None) -> i
     """Let parked rows (all of them, when none are named) wait again; gives how many."""
     with translated():
         status: str = await connection.execute(_SQL["release"], ids)
-    return int(status.removeprefix("UPDATE "))
+    return int(status.removeprefix("INSERT 0 "))
 
 
 class PostgresOutbox:
-    """The port `Outbox`, on one connection of the pool that it keeps while it leads."""
+    """The port `Outbox`: the rows of the shares that it holds, in one session of PostgreSQL that it keeps."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = pool
-        self._connection: PoolConnectionProxy | None = None
-        self._leads = False
+    def __init__(self, pool: asyncpg.Pool, *, lease: float = LEASE) -> None:
         self._wake = asyncio.Event()
+        self._shares = Shares(pool, self._wake.set, lease)
+
+    @property
+    def held(self) -> AbstractSet[int]:
+        """The shares whose rows it claims."""
+        return self._shares.held
 
     async def claim(self, limit: int) -> Sequence[OutboxRow]:
-        """The oldest rows; none while another relay leads. Raises DependencyDown."""
+        """The oldest rows of each share that it holds. Raises DependencyDown."""
         self._wake.clear()
-        with translated():
-            connection = await self._connected()
-            self._leads = self._leads or await connection.fetchval(_SQL["lead"], _LEADER)
-            rows = await connection.fetch(_SQL["claim"], limit) if self._leads else []
+        await self._shares.join()
+        held = sorted(self._shares.held)
+        if not held:
+            return []
+        rows = await self._shares.fetch(_SQL["claim"], held, -(-limit // len(held)))
+        if rows:
+            self._shares.owe()
         return [_row(row) for row in rows]
 
     async def settle(self, ids: Sequence[str]) -> None:
         """Delete rows. Raises DependencyDown; they are then produced again, and the router drops them."""
-        with translated():
-            await self._leading().execute(_SQL["settle"], ids)
+        await self._shares.fetch(_SQL["settle"], ids)
 
     async def set_aside(self, id: str, error: str) -> None:
-        """Park a row with its reason. Raises DependencyDown."""
-        with translated():
-            await self._leading().execute(_SQL["set_aside"], id, error)
+        """Move a row to the parked ones, with its reason. Raises DependencyDown."""
+        await self._shares.fetch(_SQL["set_aside"], id, error)
 
     async def wait(self, seconds: float) -> None:
         """Until the next commit of a row, or `seconds`."""
@@ -87,38 +86,11 @@ class PostgresOutbox:
             return
 
     async def aclose(self) -> None:
-        """End the connection, and so the lead; the pool opens another one when it needs it."""
-        connection, self._connection, self._leads = self._connection, None, False
-        if connection is not None:
-            # Ended, not released: a release talks to the server, and warns of listeners on a broken line.
-            with suppress(asyncpg.InterfaceError):  # it broke, and the pool has it back already
-                connection.terminate()
-
-    async def _connected(self) -> PoolConnectionProxy:
-        if self._connection is not None and _lost(self._connection):
-            await self.aclose()
-        if self._connection is None:
-            self._connection = await self._pool.acquire(timeout=CONNECT)
-            await self._connection.add_listener(_CHANNEL, self._on_notify)
-        return self._connection
-
-    def _leading(self) -> PoolConnectionProxy:
-        if self._connection is None or _lost(self._connection):
-            raise DependencyDown("PostgreSQL: the connection that leads the outbox is lost")
-        return self._connection
-
-    def _on_notify(self, *_: object) -> None:
-        self._wake.set()
+        """Leave the shares to the others."""
+        await self._shares.leave()
 
 
-def _lost(connection: PoolConnectionProxy) -> bool:
-    try:
-        return connection.is_closed()
-    except asyncpg.InterfaceError:  # a pool takes a connection that broke back at once, and says so here
-        return True
-
-
-def _row(row: Mapping[str, Any]) -> OutboxRow:
+def _row(row: asyncpg.Record) -> OutboxRow:
     headers: Headers = tuple((name, text.encode()) for name, text in orjson.loads(row["headers"]).items())
     record = Outgoing(topic=row["topic"], key=row["key"].encode(), value=row["value"], headers=headers)
     return OutboxRow(id=row["id"], record=record)

@@ -20,7 +20,7 @@ _SERVER = {
     "idle_in_transaction_session_timeout": "60s",
     "jit": "off",  # compiling costs more than these short statements take
     "timezone": "UTC",
-    # A relay's host that vanished holds the lead until the server notices: 25 s, not Linux's two hours.
+    # A host that vanished keeps its locks until the server notices: 25 s, not Linux's two hours.
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",

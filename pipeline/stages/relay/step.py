@@ -1,6 +1,6 @@
 """One round of the relay, as numbered steps; the fault tests kill the process between each two.
 
-    1 claim      the oldest rows that wait
+    1 claim      the oldest rows that wait, of each share that this relay holds
     2 set aside  what Kafka can never take, so that it blocks nobody
     3 produce    the others, in their order, and wait until Kafka has acknowledged every one
     4 settle     delete them
@@ -8,8 +8,8 @@
 A crash before 4 produces rows again: the router drops the repeats. Never settle first: a crash
 between the two would lose what was accepted.
 
-A whole prefix of the table is produced in its order each time, so even two relays at once (one that
-has lost its lead and does not know it yet) leave the *first* copies of a user's events in order.
+A whole prefix of a share is produced in its order each time, so even two relays at once (one that has lost
+the share and does not know it yet) leave the *first* copies of a user's events in order.
 """
 
 import asyncio
@@ -86,7 +86,7 @@ async def run(
         if down:
             _log.info("dependency.back")
             down = False
-        if done < limit:
+        if not done:  # few may be all of a share while another one has more than it was asked for
             await outbox.wait(_IDLE)
 
 

@@ -119,7 +119,9 @@ def _ids(messages: Sequence[Message], id_of: Callable[[bytes], str]) -> Iterator
 async def _stored(current: Settings, codec: Wire) -> list[str]:
     """What waits in the database: rows of the outbox, and timers."""
     async with pool(current) as connections, session(connections) as connection:
-        rows = await connection.fetch("select event_id from everpost.outbox")
+        rows = await connection.fetch(
+            "select event_id from everpost.outbox union all select event_id from everpost.outbox_parked"
+        )
         timers = await connection.fetch("select value from everpost.timer")
     return [
         *(row["event_id"] for row in rows),

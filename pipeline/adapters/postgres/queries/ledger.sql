@@ -1,11 +1,10 @@
 -- name: waiting
 -- Outbox rows on their way to Kafka.
-select count(*) from everpost.outbox where set_aside_at is null
+select count(*) from everpost.outbox
 
 -- name: parked
 -- Outbox rows that Kafka refuses.
-select id::text as outbox_id, event_id, last_error as error
-from everpost.outbox where set_aside_at is not null order by seq
+select id::text as outbox_id, event_id, error from everpost.outbox_parked order by parked_at, id
 
 -- name: reach
 -- From where to where decisions are in the log, by partition of events and releases.

@@ -5,17 +5,38 @@ values ($1, $2, $3, $4, $5, $6, $7)
 on conflict (id) do nothing
 returning seq
 
--- name: lead
--- Become the one relay that drains this table, until the connection ends.
-select pg_try_advisory_lock($1)
+-- name: join
+-- Be one of those who drain this table, until the connection ends: by itself, or by the server when it has
+-- heard nothing for so many milliseconds, or could not get rid of an answer for so long.
+select set_config('idle_session_timeout', $3, false), set_config('tcp_user_timeout', $3, false),
+    pg_advisory_lock_shared($1, $2)
+
+-- name: members
+-- Those who drain this table, by the process ids of their connections.
+select pid, pid = pg_backend_pid() as me
+from pg_locks
+where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())
+  and classid = $1::integer and objid = $2::integer and objsubid = 2 and granted
+
+-- name: take
+-- Of these shares those that nobody else holds: they are ours until let go, or until the connection ends.
+select share from unnest($2::integer[]) as wanted (share) where pg_try_advisory_lock($1, share)
+
+-- name: let_go
+-- Leave shares to somebody else.
+select pg_advisory_unlock($1, share) from unnest($2::integer[]) as wanted (share)
 
 -- name: claim
--- The oldest rows that wait. What commits late with a smaller seq comes with the next claim.
-select id::text as id, aggregatetype as topic, aggregateid as key, payload as value, headers
-from everpost.outbox
-where set_aside_at is null
-order by seq
-limit $1
+-- The oldest rows of each share that wait. What commits late with a smaller seq comes with the next claim.
+select row.id::text as id, row.aggregatetype as topic, row.aggregateid as key, row.payload as value, row.headers
+from unnest($1::smallint[]) as held (share)
+cross join lateral (
+    select id, aggregatetype, aggregateid, payload, headers
+    from everpost.outbox
+    where share = held.share
+    order by seq
+    limit $2
+) row
 
 -- name: settle
 -- Forget rows that Kafka has acknowledged.
@@ -23,11 +44,35 @@ delete from everpost.outbox where id = any($1::uuid[])
 
 -- name: set_aside
 -- Park a row that Kafka will never take.
-update everpost.outbox
-set set_aside_at = now(), last_error = $2
-where id = $1::uuid
+with gone as (delete from everpost.outbox where id = $1::uuid returning *)
+insert into everpost.outbox_parked
+    (id, aggregatetype, aggregateid, event_id, type, payload, headers, created_at, error)
+select id, aggregatetype, aggregateid, event_id, type, payload, headers, created_at, $2 from gone
+on conflict (id) do update set error = excluded.error, parked_at = excluded.parked_at,
+    aggregatetype = excluded.aggregatetype, payload = excluded.payload, headers = excluded.headers
 
 -- name: release
--- Let parked rows try again, after their cause is mended.
-update everpost.outbox set set_aside_at = null, last_error = null
-where set_aside_at is not null and ($1::uuid[] is null or id = any($1::uuid[]))
+-- Let parked rows wait again, behind the others, after their cause is mended.
+with gone as (delete from everpost.outbox_parked where $1::uuid[] is null or id = any($1::uuid[]) returning *)
+insert into everpost.outbox (id, aggregatetype, aggregateid, event_id, type, payload, headers, created_at)
+select id, aggregatetype, aggregateid, event_id, type, payload, headers, created_at from gone order by parked_at
+on conflict (id) do nothing
+
+-- name: parked
+-- What is parked, the latest first.
+select id::text as outbox_id, event_id, aggregateid as key, type, aggregatetype as topic, length(payload) as bytes,
+    error, parked_at
+from everpost.outbox_parked order by parked_at desc, id limit $1
+
+-- name: state
+-- How much waits and since when, how much is parked, and who holds how many shares.
+select (select count(*) from everpost.outbox) as waiting,
+    (select min(created_at) from everpost.outbox) as oldest,
+    (select count(*) from everpost.outbox_parked) as parked,
+    array(
+        select count(*) filter (where objid <> $2::integer)
+        from pg_locks
+        where locktype = 'advisory' and classid = $1::integer and objsubid = 2 and granted
+          and database = (select oid from pg_database where datname = current_database())
+        group by pid order by 1 desc
+    ) as shares

@@ -26,6 +26,8 @@ select count(*) filter (where l.state = 'delivered') as delivered,
     ) as held,
     exists (select from meant) or exists (
         select from everpost.outbox where event_id = $3 and starts_with(aggregateid, $1 || '/')
+    ) or exists (
+        select from everpost.outbox_parked where event_id = $3 and starts_with(aggregateid, $1 || '/')
     ) as known
 from meant
 cross join lateral jsonb_array_elements(meant.deliveries) planned

@@ -40,7 +40,7 @@ order by e.due_at, 1, 2, 3 limit $2
 -- name: outbox
 -- Rows that wait for a relay since before $1.
 select id::text as outbox_id, event_id, split_part(aggregateid, '/', 1) as tenant, created_at as since
-from everpost.outbox where set_aside_at is null and created_at < $1
+from everpost.outbox where created_at < $1
 order by seq limit $2
 
 -- name: hours
@@ -63,6 +63,9 @@ with decided as (
     union all
     select split_part(aggregateid, '/', 1), date_trunc('hour', created_at), 1, 0, 1
     from everpost.outbox where created_at >= $1
+    union all
+    select split_part(aggregateid, '/', 1), date_trunc('hour', created_at), 1, 0, 1
+    from everpost.outbox_parked where created_at >= $1
 )
 select tenant, hour, sum(accepted) as accepted, sum(final) as final, sum(in_flight) as in_flight
 from all_events group by tenant, hour order by hour, tenant

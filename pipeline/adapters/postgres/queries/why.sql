@@ -29,11 +29,24 @@ from everpost.attempt_log where delivery_id = any($1::text[])
 order by delivery_id, attempt, at
 
 -- name: waiting_event
--- An event in the outbox.
-select id::text as outbox_id, event_id, aggregatetype as topic, created_at, last_error as error
-from everpost.outbox where event_id = $1 order by seq limit $2
+-- An event in the outbox, or parked.
+select outbox_id, event_id, topic, created_at, error
+from (
+    select id::text as outbox_id, event_id, aggregatetype as topic, created_at, null as error, seq
+    from everpost.outbox where event_id = $1
+    union all
+    select id::text, event_id, aggregatetype, created_at, error, null from everpost.outbox_parked where event_id = $1
+) waiting
+order by created_at, seq limit $2
 
 -- name: waiting_user
--- A user's events in the outbox.
-select id::text as outbox_id, event_id, aggregatetype as topic, created_at, last_error as error
-from everpost.outbox where aggregateid = $1 || '/' || $2 order by seq limit $3
+-- A user's events in the outbox, and those that are parked.
+select outbox_id, event_id, topic, created_at, error
+from (
+    select id::text as outbox_id, event_id, aggregatetype as topic, created_at, null as error, seq
+    from everpost.outbox where aggregateid = $1 || '/' || $2
+    union all
+    select id::text, event_id, aggregatetype, created_at, error, null
+    from everpost.outbox_parked where aggregateid = $1 || '/' || $2
+) waiting
+order by created_at, seq limit $3
