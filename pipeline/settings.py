@@ -7,10 +7,10 @@ keeps the name that the field knows). An unknown EVERPOST_ variable is an error,
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import platformdirs
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from pipeline.model.errors import ConfigurationError
@@ -29,11 +29,35 @@ def default_home() -> Path:
 _USUAL_PROVIDERS = {"apns": "apns", "fcm": "fcm", "webpush": "webpush", "sms": "vonage", "email": "smtp"}
 
 
-def _beside_the_usual(named: dict[str, str]) -> dict[str, str]:
-    """The channels that are not named keep their provider. Raises ValueError for what is no channel."""
-    if unknown := sorted(named.keys() - _USUAL_PROVIDERS.keys()):
+def _beside_the_usual(named: Any) -> dict[str, dict[str, float]]:
+    """Every channel's providers in their order, each with its weight; who is not named keeps its own.
+
+    Raises ValueError for what is no channel, or no list of providers.
+    """
+    if not isinstance(named, dict):
+        raise ValueError("must be a JSON object, by channel")  # noqa: TRY004 - what pydantic turns into its error
+    given = cast("dict[str, Any]", named)
+    if unknown := sorted(given.keys() - _USUAL_PROVIDERS.keys()):
         raise ValueError(f"{', '.join(unknown)}: no channel; known: {', '.join(_USUAL_PROVIDERS)}")
-    return _USUAL_PROVIDERS | named
+    return {channel: _weighed(channel, value) for channel, value in (_USUAL_PROVIDERS | given).items()}
+
+
+def _weighed(channel: str, value: Any) -> dict[str, float]:
+    """`"a"` and `["a", "b"]` are `{"a": 1}` and `{"a": 1, "b": 0}`: the rest stands by."""
+    match value:
+        case str() as name if name:
+            return {name: 1}
+        case [str(first), *rest] if first and all(isinstance(name, str) and name for name in rest):
+            return {**dict.fromkeys(cast("list[str]", [first, *rest]), 0), first: 1}
+        case dict() as weights if _are_weights(cast("dict[str, Any]", weights)):
+            return cast("dict[str, float]", weights)
+        case _:
+            raise ValueError(f'{channel}: say "a", ["a", "b"] or {{"a": 90, "b": 10}}, with one above 0')
+
+
+def _are_weights(found: dict[str, Any]) -> bool:
+    weights = [one for one in found.values() if isinstance(one, int | float) and not isinstance(one, bool)]
+    return len(weights) == len(found) and all(0 <= one < 1e9 for one in weights) and any(weights)
 
 
 class Settings(BaseSettings):
@@ -76,9 +100,10 @@ class Settings(BaseSettings):
     retry_scale: float = Field(
         default=1.0, gt=0, description="multiplies every delay of the retry ladder; below 1 in demos only"
     )
-    providers: Annotated[dict[str, str], AfterValidator(_beside_the_usual)] = Field(
-        default=_USUAL_PROVIDERS,
-        description='which connector serves a channel, as JSON: {"sms": "twilio"} changes that channel alone',
+    providers: Annotated[dict[str, dict[str, float]], BeforeValidator(_beside_the_usual)] = Field(
+        default_factory=lambda: _beside_the_usual({}),
+        description='which connectors serve a channel, as JSON: {"sms": "twilio"}, {"sms": ["vonage", "twilio"]} '
+        'with a stand-by, {"sms": {"vonage": 90, "twilio": 10}} with weights; other channels keep theirs',
     )
     heartbeat: Path | None = Field(
         default=None,

@@ -28,7 +28,7 @@ def breaker(
     channel: Annotated[str | None, Parameter(help="such as sms")] = None,
     /,
     *,
-    provider: Annotated[str | None, Parameter(help="default: the one that serves the channel")] = None,
+    provider: Annotated[str | None, Parameter(help="default: the first that serves the channel")] = None,
     why: Annotated[str, Parameter(help="for the record")] = "",
     json: Annotated[bool, Parameter(help="print JSON on the last line")] = False,
 ) -> int:
@@ -47,7 +47,11 @@ def breaker(
         raise ConfigurationError(f'say which and why: everpost breaker {do} CHANNEL --why "..."')
     named = channel_named(channel)
     order = BreakerOrder(
-        channel=named, provider=provider or current.providers[named], wish=do, why=why.strip(), at=clock()
+        channel=named,
+        provider=provider or next(iter(current.providers[named])),
+        wish=do,
+        why=why.strip(),
+        at=clock(),
     )
     asyncio.run(_give(current, order))
     if json:

@@ -111,7 +111,7 @@ async def _catalogue(current: Settings) -> str:
 
 async def _connectors(current: Settings) -> str:
     known = {entry.name for entry in entry_points(group="everpost.connectors")}
-    if unknown := sorted(set(current.providers.values()) - known):
+    if unknown := sorted({name for names in current.providers.values() for name in names} - known):
         raise _Amiss(f"no connector {', '.join(unknown)}; known: {', '.join(sorted(known))}")
     for variable in sorted(os.environ):
         if variable.startswith(CONNECTOR_PREFIX):
@@ -120,7 +120,7 @@ async def _connectors(current: Settings) -> str:
                 raise _Amiss(
                     f"{variable} names no connector and option; connectors: {', '.join(sorted(known))}"
                 )
-    return ", ".join(f"{channel} by {name}" for channel, name in current.providers.items())
+    return ", ".join(f"{channel} by {' and '.join(names)}" for channel, names in current.providers.items())
 
 
 _CHECKS: Mapping[str, Check] = {

@@ -25,6 +25,9 @@ BAD: frozenset[Result] = frozenset({"transient", "throttled", "uncertain"})
 REFUSED: frozenset[Result] = frozenset({"transient", "throttled"})
 
 
+_FIRST_SHARE = 0.05  # of a provider that has just come back
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """When it opens and closes."""
@@ -35,6 +38,7 @@ class Limits:
     first_wait: float = 5.0  # seconds, half of it jitter
     longest_wait: float = 120.0  # seconds; who has stayed closed for so long begins with the first wait again
     probes: int = 3  # good answers in a row that close it
+    ramp: float = 60.0  # seconds from closing until it has its whole share again, where another could take it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +106,11 @@ class Breaker:
         return replace(
             self, state="closed", since=now, until=now, passed=0, good=(0, 0), bad=(0, 0), half=now
         )
+
+
+def regained(seconds: float, limits: Limits) -> float:
+    """The share (0 to 1) of a provider that has been well again for so long: what it cannot bear shows early."""
+    return 1.0 if limits.ramp <= 0 else min(1.0, _FIRST_SHARE + (1 - _FIRST_SHARE) * seconds / limits.ramp)
 
 
 def _opened(breaker: Breaker, now: float, chance: float) -> Breaker:

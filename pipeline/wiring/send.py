@@ -4,7 +4,7 @@ import asyncio
 import gc
 import random
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import entry_points
 
 import asyncpg
@@ -24,6 +24,7 @@ from pipeline.settings import Settings, connector_options
 from pipeline.stages.send import step as send
 from pipeline.stages.send.attempt import Tools
 from pipeline.stages.send.records import group
+from pipeline.stages.send.ways import Provider
 from pipeline.wiring import Stage, catalogue, clock, loop, pool, wire
 
 _COLLECT = 20_000  # objects more than before; Python's own 700 is met every ten messages
@@ -45,13 +46,12 @@ async def _send(settings: Settings, stage: Stage) -> None:
         pool(settings) as connections,
         loop.producer(settings, stage) as producer,
         loop.consumer(settings, send.topics(channel), group(channel)) as consumer,
-        _connector(settings, channel) as connector,
+        _providers(settings, channel, connections) as providers,
         _recalls(connections) as recalls,
-        _orders(connections, channel, connector.name) as orders,
     ):
         tools = Tools(
             channel=channel,
-            connector=connector,
+            providers=providers,
             templates=loaded.templates,
             renderer=Liquid(),
             catalogue=loaded.types,
@@ -70,15 +70,27 @@ async def _send(settings: Settings, stage: Stage) -> None:
             meter=Meter(),
             in_flight=settings.in_flight,
             instance=settings.instance,
-            orders=orders,
         )
         await send.run(sender, stop)
 
 
 @asynccontextmanager
-async def _connector(settings: Settings, channel: Channel) -> AsyncGenerator[Connector]:
-    """The connector that the settings name for the channel, made inside the running loop."""
-    name = settings.providers.get(channel, "")
+async def _providers(
+    settings: Settings, channel: Channel, connections: asyncpg.Pool
+) -> AsyncGenerator[tuple[Provider, ...]]:
+    """Those that the settings name for the channel, in their order."""
+    async with AsyncExitStack() as open_:
+        found = list[Provider]()
+        for name, weight in settings.providers[channel].items():
+            connector = await open_.enter_async_context(_connector(name, channel))
+            orders = await open_.enter_async_context(_orders(connections, channel, connector.name))
+            found.append(Provider(connector=connector, weight=weight, orders=orders))
+        yield tuple(found)
+
+
+@asynccontextmanager
+async def _connector(name: str, channel: Channel) -> AsyncGenerator[Connector]:
+    """The connector of this name, made inside the running loop."""
     found = entry_points(group="everpost.connectors", name=name)
     if not found:
         raise ConfigurationError(f"no connector {name!r} for {channel}: see EVERPOST_PROVIDERS")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from connectors.contract import Accepted, Message, Outcome
+from connectors.contract import Accepted, Connector, Message, Outcome
 from pipeline.adapters.render.liquid import Liquid
 from pipeline.adapters.wire.codec import Wire
 from pipeline.adapters.wire.ids import LockFile
@@ -27,6 +27,7 @@ from pipeline.observe import Meter
 from pipeline.ports import Clock, Consumer, Producer, UserKey
 from pipeline.stages.send.attempt import Tools
 from pipeline.stages.send.step import Sender, run, topics
+from pipeline.stages.send.ways import Provider
 from tests.support.make import CATALOGUE, NOW, event, profile
 from tests.support.memory_kafka import MemoryConsumer, MemoryKafka, MemoryProducer
 
@@ -154,12 +155,15 @@ class Rig:
     """A sender and everything around it."""
 
     connector: ScriptedConnector
+    others: tuple[Connector, ...] = ()  # that stand by
+    providers: tuple[Provider, ...] = ()  # instead of these
     channel: Channel = "apns"
     in_flight: int = 20
     send_timeout: float = 5.0
     patience: float = 5.0
     breaker: Limits = field(default_factory=Limits)
     order: Order | None = None
+    probe_after: float = 0.01
     tiers: tuple[Tier, ...] = TIERS
     clock: HandClock = field(default_factory=HandClock)
     profiles: MemoryProfiles = field(default_factory=MemoryProfiles)
@@ -176,7 +180,7 @@ class Rig:
         """Everything that the loop works with, on topics in memory or given ones."""
         tools = Tools(
             channel=self.channel,
-            connector=self.connector,
+            providers=self.providers or self._serving(),
             templates=self.templates,
             renderer=Liquid(),
             catalogue=CATALOGUE,
@@ -194,11 +198,14 @@ class Rig:
             chance=random.Random(1).random,
             meter=Meter(),
             in_flight=self.in_flight,
-            orders=lambda: self.order,
             breaker=self.breaker,
-            probe_after=0.01,
+            probe_after=self.probe_after,
             patience=self.patience,
         )
+
+    def _serving(self) -> tuple[Provider, ...]:
+        first = Provider(connector=self.connector, orders=lambda: self.order)
+        return (first, *(Provider(connector=one, weight=0) for one in self.others))
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:

@@ -1,12 +1,12 @@
 """One delivery, from its record to what is to be written down.
 
 1 read      the delivery and the event in it; what cannot be read is dead
-2 gate      wait while the channel is at fault, or its breaker is open
+2 way       a provider that is well, or wait (`ways.py`)
 3 ask       too late? still wanted, and where? (asked again for a retry, or when time has passed) recalled?
 4 words     template and event to a message
 5 send      exactly one request, under a limit of its own
 6 decide    `decide.after`; a channel fault goes back to 2 with the same record, and so does what the provider
-            has refused while the breaker is open
+            has refused while its breaker is open
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from connectors.contract import Connector, Message, Outcome, Uncertain
+from connectors.contract import Message, Outcome, Uncertain
 from pipeline.model.catalogue import Catalogue, Category
 from pipeline.model.dead import AS_OF_DECISION
 from pipeline.model.delivery import Delivery
@@ -32,18 +32,20 @@ from pipeline.stages.send.decide import (
     Pause,
     Verdict,
     after,
+    astray,
     confirmed,
     is_doubtful,
     is_stale,
+    parked,
     recalled,
     still_wanted,
     too_late,
     unrenderable,
 )
 from pipeline.stages.send.facts import Facts
-from pipeline.stages.send.pause import Abandoned, Gate
-from pipeline.stages.send.places import Places
+from pipeline.stages.send.pause import Abandoned
 from pipeline.stages.send.records import Settled, settled, unreadable
+from pipeline.stages.send.ways import Astray, Elsewhere, Pass, Provider, Way, Ways
 from pipeline.stages.send.words import to_message
 
 _MARGIN = 2.0  # seconds: a connector keeps its own timeout; this one is the belt for one that does not
@@ -58,7 +60,7 @@ class Tools:
     """What every attempt of a process shares."""
 
     channel: Channel
-    connector: Connector
+    providers: tuple[Provider, ...]  # in their order
     templates: Templates
     renderer: Renderer
     catalogue: Catalogue
@@ -77,17 +79,24 @@ class _Answer:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """The verdict; and the provider that was asked with the seconds that it took, if one was."""
+
+    verdict: Verdict
+    provider: str = ""
+    seconds: float = 0.0
+
+
 class Attempts:
     """Makes attempts; knows those that wait for their answer."""
 
-    def __init__(self, tools: Tools, gate: Gate, facts: Facts) -> None:
+    def __init__(self, tools: Tools, ways: Ways, facts: Facts) -> None:
         self._tools = tools
-        self._gate = gate
+        self._ways = ways
         self._facts = facts
         self._outage = Outage(_log)
         self._waiting: set[asyncio.Timeout] = set()
-        # Records are read ahead of the connector; who waits for a place has its last questions still to come.
-        self._places = Places(tools.connector.capacity)
 
     @property
     def waiting(self) -> int:
@@ -112,43 +121,55 @@ class Attempts:
         except Unreadable as error:
             _log.warning("record.rejected", topic=source.topic, offset=source.offset, error=str(error))
             return unreadable(source, self._tools.channel, error)
-        verdict, seconds = await self._judge(delivery, AS_OF_DECISION in source.headers, mine)
-        asked = self._tools.connector.name if seconds is not None else ""
+        judged = await self._judge(delivery, AS_OF_DECISION in source.headers, mine)
         return await self._patiently(
             lambda: settled(
                 wire,
                 source,
                 delivery,
-                verdict,
+                judged.verdict,
                 self._tools.clock(),
-                provider=asked,
-                seconds=seconds or 0.0,
+                provider=judged.provider,
+                seconds=judged.seconds,
             ),
             lambda: True,  # it is sent: what came of it is written whoever owns the record by now
         )
 
-    async def _judge(
-        self, delivery: Delivery, as_of_decision: bool, mine: Callable[[], bool]
-    ) -> tuple[Verdict, float | None]:
-        """The verdict, and the seconds that the provider took when it was asked."""
+    async def _judge(self, delivery: Delivery, as_of_decision: bool, mine: Callable[[], bool]) -> _Judged:
+        """What comes of it, however many ways are tried for it."""
+        tools = self._tools
         while True:
-            probe = await self._gate.enter(mine)
-            era = self._gate.era
             try:
-                wanted = await self._wanted(delivery, as_of_decision, mine)
-                if isinstance(wanted, Verdict):
-                    return wanted, None
-                answer = await self._answer(*wanted, mine)
-                if isinstance(answer, Verdict):
-                    return answer, None
-                verdict = after(delivery, answer.outcome, self._tools.clock(), self._tools.tiers)
-                if isinstance(verdict, Pause):
-                    self._gate.fault(verdict.reason, verdict.code, probe=probe)
-                elif self._gate.answered(verdict.result, probe=probe, era=era):
-                    return verdict, answer.seconds
+                found = await self._ways.enter(delivery, mine)
+            except Astray as error:
+                return _Judged(verdict=astray(delivery, str(error)))
+            except Elsewhere as error:
+                return _Judged(verdict=parked(delivery, str(error), tools.clock(), tools.tiers))
+            try:
+                judged = await self._go(found, delivery, as_of_decision, mine)
             finally:
-                if probe:
-                    self._gate.leave()
+                if found.probe:
+                    found.way.gate.leave()
+            if judged is not None:
+                return judged
+
+    async def _go(
+        self, found: Pass, delivery: Delivery, as_of_decision: bool, mine: Callable[[], bool]
+    ) -> _Judged | None:
+        """By this way. None: the provider has not taken it, and the delivery looks for a way again."""
+        gate = found.way.gate
+        wanted = await self._wanted(delivery, as_of_decision, mine)
+        if isinstance(wanted, Verdict):
+            return _Judged(verdict=wanted)
+        answer = await self._answer(found, *wanted, mine)
+        if answer is None or isinstance(answer, Verdict):
+            return answer and _Judged(verdict=answer)
+        verdict = after(delivery, answer.outcome, self._tools.clock(), self._tools.tiers)
+        if isinstance(verdict, Pause):
+            gate.fault(verdict.reason, verdict.code, probe=found.probe)
+        elif gate.answered(verdict.result, probe=found.probe, era=found.era):
+            return _Judged(verdict=verdict, provider=found.way.name, seconds=answer.seconds)
+        return None
 
     async def _wanted(
         self, delivery: Delivery, as_of_decision: bool, mine: Callable[[], bool]
@@ -171,18 +192,26 @@ class Attempts:
             return unrenderable(f"the event in the delivery cannot be read: {error}")
         return current, event
 
-    async def _answer(self, current: Current, event: Event, mine: Callable[[], bool]) -> _Answer | Verdict:
-        """What the provider says, asked as soon as there is a place; or why it is not asked."""
-        await self._places.take(current.delivery.lane)
+    async def _answer(
+        self, found: Pass, current: Current, event: Event, mine: Callable[[], bool]
+    ) -> _Answer | Verdict | None:
+        """What the provider says, asked as soon as there is a place; or why it is not asked.
+
+        None: while it waited for a place the gate has closed.
+        """
+        way, probe, _ = found
+        await way.places.take(current.delivery.lane)
         try:
+            if way.gate.closed and not probe:
+                return None
             message = self._message(current, event, mine)
             if isinstance(message, Verdict):
                 return message
             began = time.monotonic()
-            outcome = await self._send(message)
+            outcome = await self._send(way, message)
             seconds = time.monotonic() - began
         finally:
-            self._places.leave()
+            way.places.leave()
         if is_doubtful(outcome, current):
             delivery = current.delivery
             # It is sent: the answer is waited for whoever owns the record by now.
@@ -208,8 +237,8 @@ class Attempts:
         )
         return unrenderable(str(message)) if isinstance(message, Unrenderable) else message
 
-    async def _send(self, message: Message) -> Outcome:
-        connector = self._tools.connector
+    async def _send(self, way: Way, message: Message) -> Outcome:
+        connector = way.connector
         limit = asyncio.timeout(self._tools.send_timeout + _MARGIN)
         try:
             async with limit:

@@ -47,6 +47,7 @@ class Verdict:
     provider_id: str = ""
     climb: Climb | None = None
     disposition: Disposition | None = None
+    counted: bool = True  # as an attempt: the next one has the next number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +181,20 @@ def _again(step: Climb | GiveUp, result: Result, reason: str, code: str) -> Verd
 
 def _dead(result: Result, disposition: Disposition, reason: str, code: str) -> Verdict:
     return Verdict(result=result, state="dead", reason=reason, code=code, disposition=disposition)
+
+
+def parked(delivery: Delivery, provider: str, now: datetime, tiers: tuple[Tier, ...] = TIERS) -> Verdict:
+    """The provider that may have taken it is unwell, while others go on: back to where it came from."""
+    came = max(1, delivery.attempt - 1)
+    step = climb(came, now, expires_at=delivery.expires_at, tiers=tiers)
+    reason = f"waits for {provider}, which alone may send it: it may have taken it before"
+    return replace(_again(step, "transient", reason, ""), counted=False)
+
+
+def astray(delivery: Delivery, provider: str) -> Verdict:
+    """Only this provider may send it, and it does not serve the channel."""
+    reason = f"meant for {provider} alone, which does not serve {delivery.channel}: see EVERPOST_PROVIDERS"
+    return _dead("uncertain", "uncertain", reason, "")
 
 
 def unrenderable(reason: str) -> Verdict:

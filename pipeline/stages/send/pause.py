@@ -1,23 +1,22 @@
-"""The gate of a channel: open, or closed by a channel fault, its breaker or an operator.
+"""The gate to a provider: open, or closed by a channel fault, its breaker or an operator.
 
 A bad credential fails every message alike, so the first one closes the gate; a provider that is unwell
-closes it by its breaker (`breaker.py`). Nothing is given up and no attempt is counted: deliveries wait
-here, and one of them at a time goes as a probe, after waits that double with jitter. After a fault the first
-answer that is none lets all of them go on; after the breaker it is some good ones in a row.
+closes it by its breaker (`breaker.py`). Nothing is given up and no attempt is counted: deliveries go to
+another provider of the channel or wait (`ways.py`), and one of them at a time goes as a probe, after waits
+that double with jitter. After a fault the first answer that is none opens the gate; after the breaker it is
+some good ones in a row.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 
-from pipeline.model.breaker import BAD, REFUSED, Breaker, Limits, Order, Standing
+from pipeline.model.breaker import BAD, REFUSED, Breaker, Limits, Order, Standing, regained
 from pipeline.model.event import Channel
 from pipeline.model.outcome import Result
 from pipeline.observe import Log
 
-_FIRST_WAIT = 1.0  # seconds before the first probe
+FIRST_WAIT = 1.0  # seconds before the first probe
 _LONGEST_WAIT = 60.0  # seconds: an operator who has mended the credential waits no longer than this
-_LOOK = 0.2  # seconds between two looks at whether a waiting record is still ours
 
 _log = Log(__name__)
 
@@ -27,38 +26,32 @@ class Abandoned(Exception):
 
 
 class Gate:
-    """One per process, as is the credential. `chance` gives numbers from 0 to 1."""
+    """One per process and provider, as is the credential. `chance` gives numbers from 0 to 1."""
 
     def __init__(
         self,
         channel: Channel,
+        provider: str,
         chance: Callable[[], float],
-        first_wait: float = _FIRST_WAIT,
+        first_wait: float = FIRST_WAIT,
         limits: Limits | None = None,
     ) -> None:
-        self._channel = channel
+        self._names = {"channel": channel, "provider": provider}
         self._chance = chance
         self._first_wait = first_wait
-        self._open = asyncio.Event()
-        self._open.set()
+        self._limits = limits or Limits()
         self._faults = 0
         self._fault = ""  # the last one's reason, which names the fix
+        self._mended = 0.0  # when it may be mended: the next probe of a channel at fault
         now = time.monotonic()
-        self._breaker = Breaker(limits=limits or Limits(), half=now, since=now - 1e9)
+        self._breaker = Breaker(limits=self._limits, half=now, since=now - 1e9)
         self._good = 0  # answers since the last tally
         self._bad = 0
         self._probing = False
+        self._well_since = now
+        self._whole = True  # it is open and has its whole share
+        self.closed = False  # deliveries wait, or go elsewhere
         self.era = 0  # grows when the breaker closes: older requests say nothing of the provider as it is now
-
-    @property
-    def closed(self) -> bool:
-        """Whether new records should not even be read."""
-        return not self._open.is_set()
-
-    @property
-    def _held(self) -> bool:
-        """Whether not even a probe may go."""
-        return self._breaker.order == "open"
 
     @property
     def standing(self) -> tuple[Standing, Order | None, str]:
@@ -71,26 +64,27 @@ class Gate:
         why = "" if breaker.state == "closed" else f"{breaker.trips} times in a row unwell"
         return breaker.state, None, why
 
-    async def enter(self, mine: Callable[[], bool]) -> bool:
-        """Wait until the gate is open, or it is this record's turn to probe (True).
+    def share(self) -> float:
+        """Of the deliveries meant for this provider, the part that it may have now: 0 to 1."""
+        if self._whole:
+            return 1.0
+        if self.closed:
+            return 0.0
+        share = regained(time.monotonic() - self._well_since, self._limits)
+        self._whole = share >= 1
+        return share
 
-        Whoever probes calls `leave` afterwards. Raises Abandoned when `mine` becomes false.
-        """
-        while self.closed:
-            if not mine():
-                raise Abandoned
-            if not self._probing and not self._held:
-                self._probing = True
-                try:
-                    await self._back_off(mine)
-                except BaseException:
-                    self._probing = False
-                    raise
-                if not self._held:
-                    return True
-                self._probing = False
-            await _either(self._open, _LOOK)
-        return False
+    def wait(self) -> float:
+        """Seconds until a probe may go, as far as it is known."""
+        due = max(self._mended if self._faults else 0.0, self._breaker.until)
+        return max(0.0, due - time.monotonic())
+
+    def probe(self) -> bool:
+        """Whether a probe may go now: then it is the one who asks, and calls `leave` afterwards."""
+        if not self.closed or self._probing or self._breaker.order == "open" or self.wait() > 0:
+            return False
+        self._probing = True
+        return True
 
     def leave(self) -> None:
         """The probe is over; while the gate is closed another may go."""
@@ -99,14 +93,12 @@ class Gate:
     def fault(self, reason: str, code: str, *, probe: bool) -> None:
         """A channel fault came back. Only a probe's makes the next wait longer."""
         self._fault = f"{reason} ({code})" if code else reason
-        if not self._faults:
-            self._faults = 1
-            _log.error("channel.paused", channel=self._channel, reason=reason, code=code)
-        elif probe:
-            self._faults += 1
-            _log.error(
-                "channel.paused", channel=self._channel, reason=reason, code=code, probes=self._faults - 1
-            )
+        if self._faults and not probe:
+            return
+        self._faults += 1
+        longest = min(_LONGEST_WAIT, self._first_wait * 2 ** min(self._faults - 1, 10))
+        self._mended = time.monotonic() + longest * (0.5 + self._chance() / 2)  # half of it is jitter
+        _log.error("channel.paused", **self._names, reason=reason, code=code, probes=self._faults - 1)
         self._turn()
 
     def passed(self) -> None:
@@ -114,12 +106,12 @@ class Gate:
         if self._faults:
             self._faults = 0
             self._turn()
-            _log.info("channel.resumed", channel=self._channel)
+            _log.info("channel.resumed", **self._names)
 
     def answered(self, result: Result, *, probe: bool, era: int) -> bool:
         """A provider's answer, no channel fault, to a request that entered in this `era`.
 
-        False: the delivery waits here instead, its attempt not counted, because the breaker is open and
+        False: the delivery goes round again, its attempt not counted, because the breaker is open and
         the provider has not taken it.
         """
         self.passed()
@@ -155,41 +147,11 @@ class Gate:
     def _tell(self, was: Breaker) -> None:
         now, log = self._breaker, _log.warning if self._breaker.shut else _log.info
         facts = {"good": sum(was.good), "bad": sum(was.bad)} if now.state == "open" else {}
-        log(
-            "breaker.turned",
-            channel=self._channel,
-            state=now.state,
-            order=now.order,
-            trips=now.trips,
-            **facts,
-        )
+        log("breaker.turned", **self._names, state=now.state, order=now.order, trips=now.trips, **facts)
 
     def _turn(self) -> None:
-        if self._faults or self._breaker.shut:
-            self._open.clear()
-        else:
-            self._open.set()
-
-    async def _back_off(self, mine: Callable[[], bool]) -> None:
-        left = max(self._after_fault(), self._breaker.until - time.monotonic())
-        while left > 0 and self.closed:
-            await _either(self._open, min(_LOOK, left))
-            left -= _LOOK
-            if not mine():
-                raise Abandoned
-
-    def _after_fault(self) -> float:
-        """Seconds until the next probe of a channel at fault."""
-        if not self._faults:
-            return 0.0
-        longest = min(_LONGEST_WAIT, self._first_wait * 2 ** min(self._faults - 1, 10))
-        return longest * (0.5 + self._chance() / 2)  # half of it is jitter
-
-
-async def _either(event: asyncio.Event, seconds: float) -> None:
-    """Wait for the event, at most so long."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return
+        was, self.closed = self.closed, self._faults > 0 or self._breaker.shut
+        if self.closed:
+            self._whole = False
+        elif was:
+            self._well_since = time.monotonic()

@@ -50,7 +50,7 @@ def settled(
     outcome = to_outcome(source, delivery, verdict, now, provider=provider, seconds=seconds)
     written = [Outgoing(topic=OUTCOMES, key=key, value=wire.encode(outcome))]
     if verdict.climb is not None:
-        value = wire.encode(next_attempt(delivery, verdict.climb, now))
+        value = wire.encode(next_attempt(delivery, verdict, verdict.climb, now, provider))
         topic = retry(verdict.climb.tier.name)
         written.append(Outgoing(topic=topic, key=key, value=value, headers=replayed(source.headers)))
     if verdict.disposition is not None:
@@ -74,11 +74,17 @@ def unreadable(source: Incoming, channel: Channel, error: Exception) -> Settled:
     return Settled(source=source, written=(letter,))
 
 
-def next_attempt(delivery: Delivery, climb: Climb, now: datetime) -> Delivery:
-    """The delivery as it enters a retry tier: numbered as the attempt that is to come."""
+def next_attempt(
+    delivery: Delivery, verdict: Verdict, climb: Climb, now: datetime, provider: str
+) -> Delivery:
+    """The delivery as it enters a retry tier: numbered as the attempt that is to come.
+
+    A provider that may have taken it stands in it from here on: no other one may send it.
+    """
     return replace(
         delivery,
-        attempt=delivery.attempt + 1,
+        provider=provider if verdict.result == "uncertain" else delivery.provider,
+        attempt=delivery.attempt + 1 if verdict.counted else delivery.attempt,
         first_attempt_at=delivery.first_attempt_at or now,
         not_before=climb.not_before,
     )

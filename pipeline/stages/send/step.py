@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.model.breaker import Limits, Order
+from pipeline.model.breaker import Limits
 from pipeline.model.delivery import Delivery
 from pipeline.model.errors import DependencyDown
 from pipeline.model.event import LANES, Channel, Lane
@@ -25,8 +25,9 @@ from pipeline.ports import Consumer, Producer, Profiles
 from pipeline.stages.send.attempt import Attempts, Tools
 from pipeline.stages.send.decide import Verdict
 from pipeline.stages.send.facts import Facts
-from pipeline.stages.send.pause import Abandoned, Gate
+from pipeline.stages.send.pause import Abandoned
 from pipeline.stages.send.records import LEVELS, Settled, turned
+from pipeline.stages.send.ways import Ways
 
 _IDLE = 0.2  # seconds that a read waits for the first record
 _FULL = 0.02  # seconds when a lane is full: its slots come free while the others have nothing
@@ -53,7 +54,6 @@ class Sender:
     meter: Meter
     in_flight: int  # records between being read and being committed
     instance: str = "0"  # this process among the senders of the channel
-    orders: Callable[[], Order | None] = lambda: None  # what an operator wants of the breaker at this moment
     breaker: Limits = field(default_factory=Limits)
     probe_after: float = 1.0  # seconds from a channel fault to the first probe
     patience: float = 5.0  # seconds after a stop for answers that are still out; then they are uncertain
@@ -95,9 +95,10 @@ class _Loop:
     def __init__(self, sender: Sender, stop: asyncio.Event) -> None:
         self._sender = sender
         self._stop = stop
-        self._gate = Gate(sender.tools.channel, sender.chance, sender.probe_after, sender.breaker)
+        tools = sender.tools
+        self._ways = Ways(tools.channel, tools.providers, sender.chance, sender.probe_after, sender.breaker)
         self._facts = Facts(sender.profiles)
-        self._attempts = Attempts(sender.tools, self._gate, self._facts)
+        self._attempts = Attempts(tools, self._ways, self._facts)
         self._busy = 0  # records read whose offsets do not count as done yet
         self._running: set[asyncio.Task[None]] = set()
         self._over: list[Settled] = []
@@ -106,7 +107,7 @@ class _Loop:
 
     async def run(self) -> None:
         _log.info("stage.started", channel=self._sender.tools.channel)
-        self._gate.ordered(self._sender.orders())
+        self._ways.hear()
         async with asyncio.TaskGroup() as tasks:
             helpers = [
                 tasks.create_task(work) for work in (self._facts.run(), self._settle(), self._standing())
@@ -121,7 +122,7 @@ class _Loop:
         channel, outage = self._sender.tools.channel, Outage(_log)
         while not self._stop.is_set():
             heartbeat.beat()
-            closed = self._gate.closed  # then one record is enough, to probe with
+            closed = self._ways.closed  # then one record is enough, to probe with
             free = rooms(channel, 1 if closed else self._sender.in_flight, self._busy)
             wait = _IDLE if closed or len(free) == len(LANES) else _FULL
             try:
@@ -156,7 +157,7 @@ class _Loop:
             await asyncio.sleep(_LINGER)
             self._wake.clear()
             over, self._over = self._over, []
-            self._gate.tally()
+            self._ways.tally()
             with span("process batch", stage="send", channel=self._sender.tools.channel) as batch:
                 link(batch, (one.delivery.traceparent for one in over if one.delivery is not None))
                 await self._write([record for settled in over for record in settled.written])
@@ -165,16 +166,18 @@ class _Loop:
             self._tell(over)
 
     async def _standing(self) -> None:
-        """Hear the operator, and tell where the gate stands: as a metric always, as a record when it turns."""
-        sender, told = self._sender, ""
-        connector, channel = sender.tools.connector.name, sender.tools.channel
+        """Hear the operator, and tell where gates stand: as a metric always, as a record when one turns."""
+        sender, told = self._sender, dict[str, str]()
+        channel, clock = sender.tools.channel, sender.tools.clock
         while True:
-            self._gate.ordered(sender.orders())
-            state, order, why = self._gate.standing
-            sender.meter.level("everpost.breaker", LEVELS[state], channel=channel, provider=connector)
-            if told != (told := f"{state} {order}"):
-                record = turned(channel, connector, sender.instance, state, order, why, sender.tools.clock())
-                await self._write([record])
+            self._ways.hear()
+            for way in self._ways.all:
+                state, order, why = way.gate.standing
+                sender.meter.level("everpost.breaker", LEVELS[state], channel=channel, provider=way.name)
+                if told.get(way.name) != (now := f"{state} {order}"):
+                    told[way.name] = now
+                    record = turned(channel, way.name, sender.instance, state, order, why, clock())
+                    await self._write([record])
             await asyncio.sleep(_LOOK)
 
     async def _write(self, records: Sequence[Outgoing]) -> None:
