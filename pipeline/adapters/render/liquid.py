@@ -13,12 +13,14 @@ from typing import Any
 from liquid import BoundTemplate, Environment, StrictUndefined
 from liquid.exceptions import FilterArgumentError, LiquidError
 
+from pipeline.adapters.render.plain import Plain, plain
 from pipeline.model.event import Value
 from pipeline.model.template import Template, Unrenderable
 
 _OUTPUT = 100 * 1024  # bytes of one part: Gmail clips a mail at 102 kB
 _CACHED = 4_096  # parsed parts; one is about 10 kB
 _BREAKS = re.compile(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+\s*")  # what str.splitlines breaks at
+_TWO_LINES = 2
 _ONE_LINE = frozenset({"title", "subject", "link", "image"})  # headers and URLs: a line break injects
 # Beyond Liquid's own errors, what its filters raise on values that they did not expect.
 _FAILURES = (LiquidError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -47,14 +49,28 @@ class Liquid:
         words: dict[str, str] = {}
         for part, source in template.parts.items():
             try:
-                text = self._parsed(source, html=part == "html").render(data)
+                text = self._text(source, data, html=part == "html")
             except _FAILURES as error:
                 return _unrenderable(template, part, error)
-            words[part] = _BREAKS.sub(" ", text).strip() if part in _ONE_LINE else text.strip()
+            if part in _ONE_LINE and len(text.splitlines()) >= _TWO_LINES:
+                text = _BREAKS.sub(" ", text)
+            words[part] = text.strip()
         return words
 
-    def _parse(self, source: str, *, html: bool) -> BoundTemplate:
-        return self._environments[html].from_string(source)
+    def _text(self, source: str, data: Mapping[str, Value], *, html: bool) -> str:
+        parsed, simple = self._parsed(source, html=html)
+        if simple is not None:
+            try:
+                text = simple.render(data)
+            except _FAILURES:
+                text = None  # the general way says where
+            if text is not None:
+                return text
+        return parsed.render(data)
+
+    def _parse(self, source: str, *, html: bool) -> tuple[BoundTemplate, Plain | None]:
+        parsed = self._environments[html].from_string(source)
+        return parsed, plain(parsed, html=html, limit=_OUTPUT)
 
 
 def _environment(*, html: bool) -> Environment:
