@@ -105,6 +105,10 @@ class Settings(BaseSettings):
         description='which connectors serve a channel, as JSON: {"sms": "twilio"}, {"sms": ["vonage", "twilio"]} '
         'with a stand-by, {"sms": {"vonage": 90, "twilio": 10}} with weights; other channels keep theirs',
     )
+    rates: dict[str, Annotated[float, Field(gt=0, le=1e6)]] = Field(
+        default_factory=dict[str, float],
+        description='requests a second that a provider may get from all senders together, as JSON: {"vonage": 30}',
+    )
     heartbeat: Path | None = Field(
         default=None,
         description="file that a stage touches while its loop turns, for a container's health check",

@@ -111,7 +111,8 @@ async def _catalogue(current: Settings) -> str:
 
 async def _connectors(current: Settings) -> str:
     known = {entry.name for entry in entry_points(group="everpost.connectors")}
-    if unknown := sorted({name for names in current.providers.values() for name in names} - known):
+    named = {name for names in current.providers.values() for name in names} | current.rates.keys()
+    if unknown := sorted(named - known):
         raise _Amiss(f"no connector {', '.join(unknown)}; known: {', '.join(sorted(known))}")
     for variable in sorted(os.environ):
         if variable.startswith(CONNECTOR_PREFIX):

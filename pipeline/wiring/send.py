@@ -70,6 +70,7 @@ async def _send(settings: Settings, stage: Stage) -> None:
             meter=Meter(),
             in_flight=settings.in_flight,
             instance=settings.instance,
+            share=consumer.share,
         )
         await send.run(sender, stop)
 
@@ -84,7 +85,8 @@ async def _providers(
         for name, weight in settings.providers[channel].items():
             connector = await open_.enter_async_context(_connector(name, channel))
             orders = await open_.enter_async_context(_orders(connections, channel, connector.name))
-            found.append(Provider(connector=connector, weight=weight, orders=orders))
+            rate = settings.rates.get(name)
+            found.append(Provider(connector=connector, weight=weight, rate=rate, orders=orders))
         yield tuple(found)
 
 

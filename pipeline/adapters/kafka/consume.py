@@ -103,6 +103,12 @@ class KafkaConsumer:
         """Whether the record is still ours to work on; False as soon as its partition is being taken away."""
         return not self._leaving and self._tracker.owns((record.topic, record.partition), record.assignment)
 
+    def share(self) -> float:
+        """The part of its topics' partitions that this member has, 0 to 1."""
+        known = (self._client.partitions_for_topic(topic) for topic in self._client.subscription())
+        count = sum(len(partitions) for partitions in known if partitions)
+        return len(self._tracker.assigned()) / count if count else 0.0
+
     def abandon(self, records: Iterable[Incoming]) -> None:
         """Give records back undone. Their partition stands still until its next owner reads them again."""
         for record in records:

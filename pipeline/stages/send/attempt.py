@@ -167,7 +167,10 @@ class Attempts:
         verdict = after(delivery, answer.outcome, self._tools.clock(), self._tools.tiers)
         if isinstance(verdict, Pause):
             gate.fault(verdict.reason, verdict.code, probe=found.probe)
-        elif gate.answered(verdict.result, probe=found.probe, era=found.era):
+            return None
+        if verdict.result == "throttled":
+            found.way.throttled()
+        if gate.answered(verdict.result, probe=found.probe, era=found.era):
             return _Judged(verdict=verdict, provider=found.way.name, seconds=answer.seconds)
         return None
 

@@ -11,7 +11,7 @@ between 3 and 4 repeats its records too, which the account knows by delivery and
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.model.breaker import Limits
@@ -54,6 +54,7 @@ class Sender:
     meter: Meter
     in_flight: int  # records between being read and being committed
     instance: str = "0"  # this process among the senders of the channel
+    share: Callable[[], float] = lambda: 1.0  # its part of the channel's partitions, 0 to 1
     breaker: Limits = field(default_factory=Limits)
     probe_after: float = 1.0  # seconds from a channel fault to the first probe
     patience: float = 5.0  # seconds after a stop for answers that are still out; then they are uncertain
@@ -64,11 +65,13 @@ def topics(channel: Channel) -> tuple[str, ...]:
     return tuple(deliver(channel, lane) for lane in LANES)
 
 
-def rooms(channel: Channel, in_flight: int, busy: int) -> dict[str, int]:
+def rooms(
+    channel: Channel, in_flight: int, busy: int, spare: Mapping[Lane, int] | None = None
+) -> dict[str, int]:
     """How many records may be read, by topic: the whole batch may have that many once the topic is read.
 
     A tenth of the slots is kept for urgent records, half of them for urgent and normal ones, so that a
-    broadcast to a slow provider leaves room for a one-time code.
+    broadcast to a slow provider leaves room for a one-time code. `spare`: what a rate leaves to a lane.
     """
     caps: dict[Lane, int] = {
         "urgent": in_flight,
@@ -77,7 +80,12 @@ def rooms(channel: Channel, in_flight: int, busy: int) -> dict[str, int]:
     }
     least: dict[Lane, int] = {"urgent": 1, "normal": in_flight // _LEAST, "bulk": in_flight // _LEAST}
     free = {lane: caps[lane] - busy for lane in LANES}
-    return {deliver(channel, lane): free[lane] for lane in LANES if free[lane] >= max(1, least[lane])}
+    found: dict[str, int] = {}
+    for lane in LANES:
+        room = free[lane] if spare is None else min(free[lane], spare.get(lane, free[lane]))
+        if free[lane] >= max(1, least[lane]) and room > 0:
+            found[deliver(channel, lane)] = room
+    return found
 
 
 async def run(sender: Sender, stop: asyncio.Event) -> None:
@@ -107,7 +115,7 @@ class _Loop:
 
     async def run(self) -> None:
         _log.info("stage.started", channel=self._sender.tools.channel)
-        self._ways.hear()
+        self._ways.hear(self._sender.share())
         async with asyncio.TaskGroup() as tasks:
             helpers = [
                 tasks.create_task(work) for work in (self._facts.run(), self._settle(), self._standing())
@@ -123,7 +131,7 @@ class _Loop:
         while not self._stop.is_set():
             heartbeat.beat()
             closed = self._ways.closed  # then one record is enough, to probe with
-            free = rooms(channel, 1 if closed else self._sender.in_flight, self._busy)
+            free = rooms(channel, 1 if closed else self._sender.in_flight, self._busy, self._ways.spare())
             wait = _IDLE if closed or len(free) == len(LANES) else _FULL
             try:
                 records = await self._sender.consumer.fetch(free, wait)
@@ -170,7 +178,7 @@ class _Loop:
         sender, told = self._sender, dict[str, str]()
         channel, clock = sender.tools.channel, sender.tools.clock
         while True:
-            self._ways.hear()
+            self._ways.hear(sender.share())
             for way in self._ways.all:
                 state, order, why = way.gate.standing
                 sender.meter.level("everpost.breaker", LEVELS[state], channel=channel, provider=way.name)

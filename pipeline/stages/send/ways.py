@@ -6,14 +6,16 @@ here; whoever comes when a probe is due is the probe.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from connectors.contract import Connector
 from pipeline.model.breaker import Limits, Order
 from pipeline.model.delivery import Delivery
-from pipeline.model.event import Channel
+from pipeline.model.event import LANES, Channel, Lane
+from pipeline.model.rate import Bucket
 from pipeline.model.ways import choose, point
 from pipeline.stages.send.pause import FIRST_WAIT, Abandoned, Gate
 from pipeline.stages.send.places import Places
@@ -27,6 +29,7 @@ class Provider:
 
     connector: Connector
     weight: float = 1.0  # its part of the deliveries while all are well; 0: only when others are not
+    rate: float | None = None  # requests a second, of all processes together
     orders: Callable[[], Order | None] = lambda: None  # what an operator wants of its breaker at this moment
 
 
@@ -39,8 +42,20 @@ class Way:
         self.weight = provider.weight
         self.orders = provider.orders
         self.gate = gate
+        self._rate = provider.rate
+        self.bucket = None if self._rate is None else Bucket(self._rate, time.monotonic())
         # Records are read ahead of the connector; who waits for a place has its last questions still to come.
-        self.places = Places(provider.connector.capacity)
+        self.places = Places(provider.connector.capacity, self.bucket)
+
+    def divide(self, share: float) -> None:
+        """This process has a share (0 to 1) of the partitions, and so of the rate."""
+        if self._rate is not None and self.bucket is not None and share > 0:
+            self.bucket.change(self._rate * share, time.monotonic())
+
+    def throttled(self) -> None:
+        """The provider asks for less."""
+        if self.bucket is not None:
+            self.bucket.slow(time.monotonic())
 
 
 class Pass(NamedTuple):
@@ -102,10 +117,16 @@ class Ways:
         for way in self.all:
             way.gate.tally()
 
-    def hear(self) -> None:
-        """Ask what an operator wants."""
+    def hear(self, share: float) -> None:
+        """Ask what an operator wants; this process has `share` (0 to 1) of the partitions."""
         for way in self.all:
             way.gate.ordered(way.orders())
+            way.divide(share)
+
+    def spare(self) -> Mapping[Lane, int]:
+        """How many records may be read for the tokens to come, by lane; lanes without a bound are absent."""
+        rated = [way.places for way in self.all if way.bucket is not None and not way.gate.closed]
+        return {lane: min(one.spare(lane) or 0 for one in rated) for lane in LANES if rated}
 
     def _found(self, delivery: Delivery) -> Pass | None:
         if delivery.provider is not None:
