@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
@@ -71,13 +72,12 @@ class Stand:
         return all(len(n.isrs) == len(n.replicas) for topic in topics for n in topic.partitions.values())
 
     def provide(self, *faults: Fault) -> None:
-        """Put faults into force at the local providers; none: right them all."""
+        """Put faults into force at the local providers, as soon as they answer; none: right them all."""
         content = json.dumps([asdict(fault) for fault in faults]).encode()
         request = urllib.request.Request(
             f"{self.providers.control}/faults", content, method="POST" if faults else "DELETE"
         )
-        with urllib.request.urlopen(request, timeout=_HTTP) as answer:
-            answer.read()
+        until(lambda: _asked(request))  # they may be starting again after an earlier fault
 
     def clock_file(self, stage: str) -> Path:
         """Where the error of a stage's clock is written, in seconds."""
@@ -200,3 +200,12 @@ def _address(channel: Channel, user: int, origin: str) -> str:
         "email": f"{name(user)}@example.com",
     }
     return subscription(name(user), origin) if channel == "webpush" else known[channel]
+
+
+def _asked(request: urllib.request.Request) -> bool:
+    try:
+        with urllib.request.urlopen(request, timeout=_HTTP) as answer:
+            answer.read()
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
+    return True
