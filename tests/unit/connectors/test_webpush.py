@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 from py_vapid import Vapid02
-from pywebpush import WebPusher
 
 from connectors._answer import Answer
+from connectors._ece import SALT, encrypted, new_key, receiver
 from connectors._hosts import Hosts
 from connectors.contract import (
     Accepted,
@@ -93,18 +94,44 @@ def test_the_topic_comes_from_the_collapse_key_or_the_delivery() -> None:
 def test_the_browser_reads_what_was_written(text: str, title: str) -> None:
     """Encrypted by RFC 8291 and decrypted with the device's key, the words are the same."""
     wanted = request(content=Content(title=title, text=text, link="https://example.com/17"))
-    body = WebPusher({"endpoint": str(wanted.url), "keys": dict(wanted.keys)}).encode(wanted.payload)["body"]
+    body = encrypted(wanted.to, wanted.payload, new_key(), os.urandom(SALT))
     seen = decrypt("device", body)
     assert (seen["text"], seen["link"]) == (text, "https://example.com/17")
     assert seen["title"] == title.encode(errors="replace").decode()
     assert seen["id"] == "6f9619ff-8b86-d011-b42d-00c04fc964ff"
 
 
+def from_base64url(text: str) -> bytes:
+    """The bytes; padding is not given."""
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def test_the_example_of_the_rfc() -> None:
+    """RFC 8291, appendix A: with its keys and its salt the body is the one that stands there."""
+    to = receiver(
+        from_base64url(
+            "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
+        ),
+        from_base64url("BTBZMqHH6r4Tts7J_aSIgg"),
+    )
+    number = int.from_bytes(from_base64url("yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw"), "big")
+    body = encrypted(
+        to,
+        b"When I grow up, I want to be a watermelon",
+        ec.derive_private_key(number, ec.SECP256R1()),
+        from_base64url("DGv6ra1nlYgDCS1FRnbzlw"),
+    )
+    assert body == from_base64url(
+        "DGv6ra1nlYgDCS1FRnbzlwAAEABBBP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYLocInmYWAmS6TlzAC8w"
+        "EqKK6PBru3jl7A_yl95bQpu6cVPTpK4Mqgkf1CXztLVBSt2Ks3oZwbuwXPXLWyouBWLVWGNWQexSgSxsj_Qulcy4a-fN"
+    )
+
+
 def test_a_payload_that_does_not_fit_is_refused_before_any_request() -> None:
     """3993 bytes become exactly the 4096 that every service takes; one more is permanent."""
     empty = len(request(content=Content()).payload)
     full = request(content=Content(text="x" * (MAX_PAYLOAD - empty)))
-    body = WebPusher({"endpoint": ORIGIN, "keys": dict(full.keys)}).encode(full.payload)["body"]
+    body = encrypted(full.to, full.payload, new_key(), os.urandom(SALT))
     assert (len(full.payload), len(body)) == (MAX_PAYLOAD, 4096)
     refused = to_request(message(content=Content(text="x" * (MAX_PAYLOAD - empty + 1))), HOSTS)
     assert isinstance(refused, Permanent)
