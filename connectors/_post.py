@@ -50,7 +50,7 @@ class Poster:
             trace_configs=[trace],
         )
 
-    async def post(self, url: URL, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """POST once. Raises NoAnswer."""
         if self._in_flight.closed:
             raise NoAnswer("unsent", "closed")
@@ -58,7 +58,7 @@ class Poster:
         try:
             with self._in_flight:
                 async with asyncio.timeout(self._timeout):
-                    return await self._post(url, body, headers, wire)
+                    return await self._post(URL(url, encoded=True), body, headers, wire)
         except (aiohttp.ClientError, OSError) as error:
             raise NoAnswer(_fate(error, wire), type(error).__name__) from error
 

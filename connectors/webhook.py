@@ -152,7 +152,7 @@ class Webhook:
         headers = to_headers(message, body, self._signers, self._clock())
         gateway = isinstance(target, URL)
         try:
-            answer = await self._poster.post(url, body, headers)
+            answer = await self._poster.post(str(url), body, headers)
         except NoAnswer as error:
             return _unanswered(error, gateway=gateway)
         return to_outcome(answer, self._clock(), gateway=gateway)

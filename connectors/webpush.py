@@ -255,7 +255,7 @@ class WebPush:
         headers = {**request.headers, "Authorization": self._tokens.header(origin, self._clock())}
         body = encrypted(request.to, request.payload, new_key(), os.urandom(SALT))
         try:
-            answer = await self._poster.post(request.url, body, headers)
+            answer = await self._poster.post(str(request.url), body, headers)
         except NoAnswer as error:
             if error.fate == "private":
                 reason = "the endpoint's host leads into a private network"
