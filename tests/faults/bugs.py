@@ -75,10 +75,13 @@ BUGS = (
             ),
             Edit(
                 "pipeline/adapters/postgres/queries/outbox.sql",
-                "    select id, aggregatetype, aggregateid, payload, headers\n    from everpost.outbox\n"
+                "    select id, aggregatetype, aggregateid, payload, headers,\n",
+                "    select id, aggregatetype, aggregateid, payload, headers, seq,\n",
+            ),
+            Edit(
+                "pipeline/adapters/postgres/queries/outbox.sql",
                 "    where share = held.share\n",
-                "    select id, aggregatetype, aggregateid, payload, headers, seq\n    from everpost.outbox\n"
-                "    where share = held.share and seq > $3\n",
+                "    where share = held.share and seq > $4\n",
             ),
             Edit(
                 _OUTBOX,
@@ -87,8 +90,8 @@ BUGS = (
             ),
             Edit(
                 _OUTBOX,
-                "-(-limit // len(held)))\n",
-                "-(-limit // len(held)), self._last)\n"
+                "_BYTES // len(held))\n",
+                "_BYTES // len(held), self._last)\n"
                 '        self._last = max([self._last, *(row["seq"] for row in rows)])\n',
             ),
         ),

@@ -21,14 +21,14 @@ METADATA = 2.0  # seconds for a broker to tell of one topic
 class BulkProducer:
     """A producer and its short way in. Not thread-safe."""
 
-    def __init__(self, config: Mapping[str, str | int | bool]) -> None:
+    def __init__(self, config: Mapping[str, str | int | bool], *, counted: bool = False) -> None:
         settings = dict(config)
         self._known: set[str] = set()
         if _DIRECT is None:
             self._direct, self.producer = None, Producer(settings)
         else:
             settings["plugin.library.paths"] = _DIRECT.__file__
-            self._direct = _DIRECT.Direct(lambda: Producer(settings))
+            self._direct = _DIRECT.Direct(lambda: Producer(settings), counted)
             self.producer = self._direct.made
 
     def queue(self, topic: str, packed: bytearray) -> None:
@@ -43,6 +43,15 @@ class BulkProducer:
             self._known.add(topic)
         if error := self._direct.produce(topic, packed):
             raise KafkaException(KafkaError(error))
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Of all that was ever queued: how many records are acknowledged, how many failed, the last error's code.
+
+        Only of a producer that is compiled (`COMPILED`) and `counted`.
+        """
+        assert self._direct is not None, "nobody counts in a producer that is not compiled"
+        return self._direct.counts
 
     def _one_by_one(self, topic: str, packed: bytearray) -> None:
         batch = cast("list[dict[str, Any]]", list(unpack(packed)))

@@ -21,6 +21,7 @@ from pipeline.model.record import Headers, Outgoing
 from pipeline.ports import OutboxRow
 
 _SQL = load("outbox")
+_BYTES = 16 * 1024 * 1024  # of payload that a claim brings: 4,000 rows of the largest size would be 1 GB
 _ROWS = UUID("9a1d0a52-0f0e-5c3b-8d52-4f1c2f6b7e11")  # fixed for ever: row ids derive from it
 
 
@@ -65,7 +66,7 @@ class PostgresOutbox:
         held = sorted(self._shares.held)
         if not held:
             return []
-        rows = await self._shares.fetch(_SQL["claim"], held, -(-limit // len(held)))
+        rows = await self._shares.fetch(_SQL["claim"], held, -(-limit // len(held)), _BYTES // len(held))
         if rows:
             self._shares.owe()
         return [_row(row) for row in rows]

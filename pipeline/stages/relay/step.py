@@ -65,7 +65,7 @@ async def run(
     producer: Producer,
     *,
     stop: asyncio.Event,
-    limit: int = 500,
+    limit: int = 4_000,
     reached: Callable[[str], None] = _unwatched,
 ) -> None:
     """Drain the outbox until `stop` is set; what was claimed then is finished first.

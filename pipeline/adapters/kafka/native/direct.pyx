@@ -3,6 +3,9 @@
 
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc
+
 import os
 
 from confluent_kafka import cimpl
@@ -11,7 +14,13 @@ from confluent_kafka import cimpl
 cdef extern from "librdkafka.h" nogil:
     ctypedef struct Message "everpost_message":
         pass
+    ctypedef struct Counts "everpost_counts":
+        int64_t acknowledged
+        int64_t failed
+        int64_t error
     bint everpost_find(const char *path)
+    void everpost_watch(Counts *counts)
+    int64_t everpost_read(const int64_t *count)
     void *everpost_take()
     int everpost_queue(void *topic, char **at, const char *end, Message *messages, int most)
     void *topic_new "everpost_rd.topic_new"(void *client, const char *name, void *conf)
@@ -29,11 +38,20 @@ cdef class Direct:
 
     cdef object producer  # lives as long as its handle is used
     cdef void *client
+    cdef Counts *counted  # never freed: librdkafka's threads may outlive this object
 
-    def __init__(self, make):
-        """`make`: makes the producer, with this module as its plugin."""
+    def __init__(self, make, bint counted=False):
+        """`make`: makes the producer, with this module as its plugin; `counted`: count what becomes of its messages."""
         everpost_take()
-        self.producer = make()
+        if counted:
+            self.counted = <Counts *>calloc(1, sizeof(Counts))
+            if self.counted == NULL:
+                raise MemoryError()
+        everpost_watch(self.counted)
+        try:
+            self.producer = make()
+        finally:
+            everpost_watch(NULL)
         self.client = everpost_take()
         if self.client == NULL:
             raise RuntimeError("librdkafka has not called its plugin")
@@ -42,6 +60,17 @@ cdef class Direct:
     def made(self):
         """The producer."""
         return self.producer
+
+    @property
+    def counts(self):
+        """How many messages are acknowledged with their offset, how many have failed, and the last error's code."""
+        if self.counted == NULL:
+            return 0, 0, 0
+        return (
+            everpost_read(&self.counted.acknowledged),
+            everpost_read(&self.counted.failed),
+            everpost_read(&self.counted.error),
+        )
 
     def produce(self, str topic, bytearray packed):
         """Queue them all; librdkafka's error code, 0 for none. Nobody else may change `packed` meanwhile."""

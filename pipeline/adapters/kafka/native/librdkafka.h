@@ -1,4 +1,4 @@
-/* What the router uses of librdkafka's public interface (rdkafka.h, version 2), found when the program runs, in
+/* What the router and the relay use of librdkafka's public interface (rdkafka.h, version 2), found when the program runs, in
  * the library that confluent-kafka has brought: its header is not in the wheel.
  *
  * A client's handle comes by the documented way of a plugin (rdkafka.h: rd_kafka_plugin_f_conf_init_t): librdkafka
@@ -27,7 +27,16 @@ enum { EVERPOST_COPY = 0x2, EVERPOST_PARTITION = 0x8 }; /* RD_KAFKA_MSG_F_COPY, 
 
 typedef int (*everpost_on_new)(void *client, const void *conf, void *opaque, char *error, size_t size);
 
+typedef void (*everpost_on_acknowledgement)(void *client, everpost_message *message, void *opaque);
+
+typedef struct everpost_counts { /* of a producer, since it was made */
+    int64_t acknowledged; /* written, and the broker has told where */
+    int64_t failed;
+    int64_t error; /* librdkafka's code of the last failure */
+} everpost_counts;
+
 static struct {
+    int (*add_on_acknowledgement)(void *client, const char *name, everpost_on_acknowledgement call, void *opaque);
     int (*add_on_new)(void *conf, const char *name, everpost_on_new call, void *opaque);
     void *(*topic_new)(void *client, const char *name, void *conf);
     void (*topic_destroy)(void *topic);
@@ -35,6 +44,7 @@ static struct {
 } everpost_rd;
 
 static _Thread_local void *everpost_newest; /* the handle that this thread has made last */
+static _Thread_local everpost_counts *everpost_counting; /* for the handle that this thread makes next, or NULL */
 
 /* Find the functions in a library that is loaded already; 0 when one of them is not there. */
 static int everpost_find(const char *path) {
@@ -42,17 +52,33 @@ static int everpost_find(const char *path) {
     if (library == NULL)
         return 0;
     *(void **)&everpost_rd.add_on_new = dlsym(library, "rd_kafka_conf_interceptor_add_on_new");
+    *(void **)&everpost_rd.add_on_acknowledgement = dlsym(library, "rd_kafka_interceptor_add_on_acknowledgement");
     *(void **)&everpost_rd.topic_new = dlsym(library, "rd_kafka_topic_new");
     *(void **)&everpost_rd.topic_destroy = dlsym(library, "rd_kafka_topic_destroy");
     *(void **)&everpost_rd.produce_batch = dlsym(library, "rd_kafka_produce_batch");
-    return everpost_rd.add_on_new && everpost_rd.topic_new && everpost_rd.topic_destroy &&
-           everpost_rd.produce_batch;
+    return everpost_rd.add_on_new && everpost_rd.add_on_acknowledgement && everpost_rd.topic_new &&
+           everpost_rd.topic_destroy && everpost_rd.produce_batch;
+}
+
+/* On a thread of librdkafka, for every message that ends. One without an offset is none that was written: see
+ * decision page 0009. */
+static void everpost_count(void *client, everpost_message *message, void *opaque) {
+    everpost_counts *counts = opaque;
+    (void)client;
+    if (message->err == 0 && message->offset >= 0) {
+        __atomic_add_fetch(&counts->acknowledged, 1, __ATOMIC_RELEASE);
+    } else {
+        __atomic_store_n(&counts->error, message->err, __ATOMIC_RELEASE);
+        __atomic_add_fetch(&counts->failed, 1, __ATOMIC_RELEASE);
+    }
 }
 
 static int everpost_tell(void *client, const void *conf, void *opaque, char *error, size_t size) {
+    everpost_counts *counts = everpost_counting;
     (void)conf, (void)opaque, (void)error, (void)size;
     everpost_newest = client;
-    return 0;
+    everpost_counting = NULL;
+    return counts ? everpost_rd.add_on_acknowledgement(client, "everpost", everpost_count, counts) : 0;
 }
 
 /* rd_kafka_plugin_f_conf_init_t; in the one module that includes this. */
@@ -60,6 +86,11 @@ __attribute__((visibility("default"))) int conf_init(void *conf, void **opaque, 
     (void)opaque, (void)error, (void)size;
     return everpost_rd.add_on_new ? everpost_rd.add_on_new(conf, "everpost", everpost_tell, NULL) : -1;
 }
+
+/* Count what becomes of the messages of the handle that this thread makes next. */
+static void everpost_watch(everpost_counts *counts) { everpost_counting = counts; }
+
+static int64_t everpost_read(const int64_t *count) { return __atomic_load_n(count, __ATOMIC_ACQUIRE); }
 
 static void *everpost_take(void) {
     void *client = everpost_newest;

@@ -27,16 +27,19 @@ select share from unnest($2::integer[]) as wanted (share) where pg_try_advisory_
 select pg_advisory_unlock($1, share) from unnest($2::integer[]) as wanted (share)
 
 -- name: claim
--- The oldest rows of each share that wait. What commits late with a smaller seq comes with the next claim.
+-- The oldest rows of each share that wait: at most $2 of each, and of no more than $3 bytes and one row. What
+-- commits late with a smaller seq comes with the next claim.
 select row.id::text as id, row.aggregatetype as topic, row.aggregateid as key, row.payload as value, row.headers
 from unnest($1::smallint[]) as held (share)
 cross join lateral (
-    select id, aggregatetype, aggregateid, payload, headers
+    select id, aggregatetype, aggregateid, payload, headers,
+        sum(octet_length(payload)) over (order by seq) - octet_length(payload) as before
     from everpost.outbox
     where share = held.share
     order by seq
     limit $2
 ) row
+where row.before < $3
 
 -- name: settle
 -- Forget rows that Kafka has acknowledged.
