@@ -7,12 +7,15 @@ Retry-After.
 A connector module offers `create(options) -> Connector`, called inside the running event loop, and is
 named in `pyproject.toml` under the entry-point group `everpost.connectors`. `options` are strings;
 a missing or malformed one raises `BadOptions` with the option's name and what to set.
+
+Where a provider tells later what became of a message, the module also offers `receiver(options) -> Receiver`,
+with the same options. It opens nothing: the pipeline listens, and hands it each callback.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,4 +125,47 @@ class Connector(Protocol):
 
     async def aclose(self) -> None:
         """Finish what is in flight and close every connection."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """A request that a provider made to us, as it came."""
+
+    query: str  # of the address, still encoded, without the question mark
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes
+
+
+Fate = Literal[
+    "under_way",  # the provider has it
+    "delivered",  # the phone has it
+    "failed",  # it will not arrive
+    "dead_address",  # nor will anything else at this address
+    "opted_out",  # the recipient has told the provider to stop
+    "complained",  # the recipient has called it unwanted
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of a message that the provider had taken."""
+
+    delivery_id: str
+    fate: Fate
+    code: str = ""  # the provider's own
+    facts: Mapping[str, str] = field(
+        default_factory=dict[str, str]
+    )  # as they came, but no address and no words
+
+
+class Forged(Exception):
+    """The callback is not the provider's, or cannot be read; the message says what to check."""
+
+
+class Receiver(Protocol):
+    """Reads what one provider tells us."""
+
+    def read(self, callback: Callback) -> Receipt | None:
+        """What it says; None when it is about no delivery of ours. Raises Forged. Pure."""
         ...

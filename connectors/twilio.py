@@ -14,19 +14,22 @@ splits its codes into finer ones over time, so HTTP decides first and an unknown
 
 Options: `account_sid`, `auth_token`, `sender` (a number, a short code, up to 11 letters and digits, or the
 MG... of a messaging service); and if the defaults do not suit, `api_key` (SK..., then `auth_token` is its
-secret), `status_callback` (https), `host` (of another region or edge), `port`, `ca_file`, `timeout` (seconds
+secret), `status_callback` (https: where Twilio sends receipts), `signing_token` (the account's auth token,
+which signs these; default: `auth_token`), `host` (of another region or edge), `port`, `ca_file`, `timeout` (seconds
 for a whole send), `connections`.
 """
 
 import base64
 import functools
+import hashlib
+import hmac
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import parse_qsl, quote_plus
 
 from yarl import URL
 
@@ -38,11 +41,15 @@ from connectors._sms import SENDER, refusal
 from connectors.contract import (
     Accepted,
     BadOptions,
+    Callback,
     ChannelFault,
+    Fate,
+    Forged,
     InvalidAddress,
     Message,
     Outcome,
     Permanent,
+    Receipt,
     Throttled,
     Transient,
     Uncertain,
@@ -244,6 +251,7 @@ def create(options: Mapping[str, str]) -> Twilio:
     url = _url(given.text("host", "api.twilio.com"), given.number("port", 443), account)
     ca_file = given.file("ca_file")
     # Twilio answers 429 beyond 100 requests at once, unless the account has more; those that hang count, too.
+    given.text("signing_token", "")  # the receiver's
     timeout, connections = given.seconds("timeout", 10.0), given.number("connections", 90)
     given.done()
     return Twilio(
@@ -285,6 +293,75 @@ def _callback(text: str) -> URL | None:
     if url.scheme != "https" or not url.host:
         raise BadOptions(f"twilio: option 'status_callback' is {text!r}; set it to an https address")
     return url
+
+
+# "Outbound message status in status callbacks", and the errors that say that the number is dead: an unknown
+# destination, a landline. Every other failure may be the network's or ours.
+_FATES: Mapping[str, Fate] = {
+    "delivered": "delivered",
+    "read": "delivered",
+    "undelivered": "failed",
+    "failed": "failed",
+    "canceled": "failed",
+}
+_DEAD_NUMBER = frozenset({"30005", "30006"})
+_PERSONAL = frozenset({"To", "From", "Body"})
+
+
+class TwilioReceiver:
+    """Status callbacks, signed over the address that Twilio was given and the form."""
+
+    def __init__(self, token: str, url: URL) -> None:
+        self._token = token.encode()
+        # Twilio signs the address with its port or without it, whatever stands there.
+        plain = url.with_query(None).with_fragment(None)
+        self._urls = {
+            str(plain),
+            str(plain.with_port(None)),
+            f"{plain.scheme}://{plain.host}:{plain.port}{plain.path}",
+        }
+
+    def read(self, callback: Callback) -> Receipt | None:
+        """The form's status; the delivery id stands in the address."""
+        try:
+            form = parse_qsl(callback.body.decode(), keep_blank_values=True, max_num_fields=100)
+            query = dict(parse_qsl(callback.query, keep_blank_values=True, max_num_fields=100))
+        except ValueError as error:
+            raise Forged("the body is no form") from error
+        given = callback.headers.get("x-twilio-signature", "").encode()
+        if not any(
+            hmac.compare_digest(given, self.signature(url, callback.query, form)) for url in self._urls
+        ):
+            raise Forged("the signature is not Twilio's; check signing_token, status_callback")
+        found = dict(form)
+        status, code, reference = (
+            found.get("MessageStatus"),
+            found.get("ErrorCode", ""),
+            query.get("delivery_id"),
+        )
+        if not status or not reference:
+            return None
+        fate = _FATES.get(status, "under_way")
+        if fate == "failed" and code in _DEAD_NUMBER:
+            fate = "dead_address"
+        elif fate == "failed" and code == "21610":
+            fate = "opted_out"
+        facts = {name: value for name, value in found.items() if name not in _PERSONAL}
+        return Receipt(delivery_id=reference, fate=fate, code=code, facts=facts)
+
+    def signature(self, url: str, query: str, form: Sequence[tuple[str, str]]) -> bytes:
+        """Source: Twilio's "Webhooks security": address, then every name and value, sorted."""
+        words = f"{url}?{query}" if query else url
+        text = words + "".join(name + value for name, value in sorted(set(form)))
+        return base64.b64encode(hmac.new(self._token, text.encode(), hashlib.sha1).digest())
+
+
+def receiver(options: Mapping[str, str]) -> TwilioReceiver:
+    """What reads the status callbacks, by the same options. Raises BadOptions."""
+    given = Options("twilio", options)
+    token = given.text("signing_token", given.text("auth_token"))
+    url = _callback(given.text("status_callback"))
+    return TwilioReceiver(token, url or URL())
 
 
 def _utc_now() -> datetime:

@@ -5,15 +5,19 @@ writes bodies to the log and waits without end, so the POST goes by `_http.py`.
 
 Options: `api_key`, `api_secret`, `sender` (a number or up to 11 letters and digits); and if the defaults
 do not suit, `host`, `port`, `ca_file`, `timeout` (seconds for a whole send), `connections`.
+For receipts: `signature_secret` and `signature_method` (sha256, or md5hash, md5, sha1, sha512) of the account,
+and `callback` (https, up to 100 characters) where they go, unless the account names that address.
 """
 
 import base64
+import hashlib
+import hmac
 import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from vonage_sms import SmsMessage
 
@@ -25,11 +29,15 @@ from connectors._sms import SENDER, refusal
 from connectors.contract import (
     Accepted,
     BadOptions,
+    Callback,
     ChannelFault,
+    Fate,
+    Forged,
     InvalidAddress,
     Message,
     Outcome,
     Permanent,
+    Receipt,
     Throttled,
     Transient,
     Uncertain,
@@ -67,7 +75,7 @@ _VERDICTS: Mapping[str, tuple[type[Permanent | InvalidAddress | ChannelFault], s
 }
 
 
-def to_request(message: Message, sender: str) -> SmsMessage | Outcome:
+def to_request(message: Message, sender: str, callback: str | None = None) -> SmsMessage | Outcome:
     """The SMS for a message, or why there can be none."""
     refused = refusal(message)
     if refused is not None:
@@ -82,6 +90,7 @@ def to_request(message: Message, sender: str) -> SmsMessage | Outcome:
         "client_ref": message.delivery_id,
         "ttl": min(max(int(message.time_to_live / timedelta(milliseconds=1)), least), most),
         "status_report_req": True,  # the receipt settles what a lost answer leaves open
+        "callback": callback,
     }
     return SmsMessage.model_validate(fields)
 
@@ -162,6 +171,7 @@ class Vonage:
         url: str,
         authorization: str,
         sender: str,
+        callback: str | None,
         capacity: int,
         clock: Callable[[], datetime],
     ) -> None:
@@ -174,11 +184,12 @@ class Vonage:
             "Accept": "application/json",
         }
         self._sender = sender
+        self._callback = callback
         self._clock = clock
 
     async def send(self, message: Message) -> Outcome:
         """POST once."""
-        sms = to_request(message, self._sender)
+        sms = to_request(message, self._sender, self._callback)
         if not isinstance(sms, SmsMessage):
             return sms
         try:
@@ -203,6 +214,9 @@ def create(options: Mapping[str, str]) -> Vonage:
     host, port = given.text("host", "rest.nexmo.com"), given.number("port", 443)
     ca_file = given.file("ca_file")
     timeout, connections = given.seconds("timeout", 10.0), given.number("connections", 200)
+    callback = _callback(given.text("callback", ""))
+    given.text("signature_secret", "")  # the receiver's
+    given.text("signature_method", "")
     given.done()
     if not SENDER.fullmatch(sender):
         raise BadOptions(f"vonage: sender {sender!r} is neither a number nor 1 to 11 letters and digits")
@@ -211,9 +225,88 @@ def create(options: Mapping[str, str]) -> Vonage:
         url=f"https://{host}:{port}/sms/json",
         authorization="Basic " + base64.b64encode(f"{key}:{secret}".encode()).decode(),
         sender=sender.removeprefix("+"),
+        callback=callback,
         capacity=connections,
         clock=_utc_now,
     )
+
+
+def _callback(text: str) -> str | None:
+    if text and not (text.startswith("https://") and len(text) <= 100):
+        raise BadOptions(
+            f"vonage: option 'callback' is {text!r}; set it to an https address of up to 100 characters"
+        )
+    return text or None
+
+
+# The statuses of a delivery receipt, and the codes that say that the number itself is dead: absent for ever,
+# illegal number. Source: Vonage's "Delivery receipts". Every other failure may be the network's or ours.
+_FATES: Mapping[str, Fate] = {
+    "accepted": "under_way",
+    "buffered": "under_way",
+    "unknown": "under_way",
+    "delivered": "delivered",
+    "expired": "failed",
+    "failed": "failed",
+    "rejected": "failed",
+}
+_DEAD_NUMBER = frozenset({"3", "9"})
+_PERSONAL = frozenset({"msisdn", "to", "sig"})
+_METHODS = ("sha256", "md5hash", "md5", "sha1", "sha512")
+
+
+class VonageReceiver:
+    """Delivery receipts of the SMS API, signed as the account's settings say."""
+
+    def __init__(self, secret: str, method: str) -> None:
+        self._secret = secret.encode()
+        self._method = method
+
+    def read(self, callback: Callback) -> Receipt | None:
+        """By GET, as a form or as JSON; our reference says which delivery."""
+        found = _parameters(callback)
+        if not hmac.compare_digest(found.get("sig", "").lower().encode(), self.signature(found).encode()):
+            raise Forged("the signature is not Vonage's; check signature_secret, signature_method")
+        reference, code = found.get("client-ref", ""), found.get("err-code", "")
+        if not reference or "status" not in found:
+            return None
+        fate = _FATES.get(found["status"], "under_way")
+        if fate == "failed" and code in _DEAD_NUMBER:
+            fate = "dead_address"
+        facts = {name: value for name, value in found.items() if name not in _PERSONAL}
+        return Receipt(delivery_id=reference, fate=fate, code=code, facts=facts)
+
+    def signature(self, parameters: Mapping[str, str]) -> str:
+        """Of all parameters but `sig`, sorted by name. Source: Vonage's "Signing messages"."""
+        clean = (
+            (name, value.replace("&", "_").replace("=", "_")) for name, value in sorted(parameters.items())
+        )
+        text = "".join(f"&{name}={value}" for name, value in clean if name != "sig").encode()
+        if self._method == "md5hash":
+            return hashlib.md5(text + self._secret, usedforsecurity=False).hexdigest()
+        return hmac.new(self._secret, text, self._method).hexdigest()
+
+
+def _parameters(callback: Callback) -> dict[str, str]:
+    try:
+        found = dict(parse_qsl(callback.query, keep_blank_values=True, max_num_fields=100))
+        body = callback.body.decode()
+        if "json" not in callback.headers.get("content-type", ""):
+            return found | dict(parse_qsl(body, keep_blank_values=True, max_num_fields=100))
+        return found | {str(name): str(value) for name, value in dict(json.loads(body)).items()}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Forged("neither a form nor JSON") from error
+
+
+def receiver(options: Mapping[str, str]) -> VonageReceiver:
+    """What reads the receipts, by the same options. Raises BadOptions."""
+    given = Options("vonage", options)
+    secret, method = given.text("signature_secret"), given.text("signature_method", _METHODS[0])
+    if method not in _METHODS:
+        raise BadOptions(
+            f"vonage: option 'signature_method' is {method!r}; set it to one of {', '.join(_METHODS)}"
+        )
+    return VonageReceiver(secret, method)
 
 
 def _utc_now() -> datetime:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from connectors.sandbox.callbacks import Callbacks
 from connectors.sandbox.certs import Certs
 from connectors.sandbox.desk import SILENT, Answer, Call, Desk, linger
 from connectors.sandbox.faults import Fault
@@ -18,9 +19,11 @@ class HttpServer:
     runner: web.AppRunner
     port: int
     options: Mapping[str, str] = field(default_factory=dict[str, str])
+    callbacks: Callbacks = field(default_factory=Callbacks)
 
     async def aclose(self) -> None:
         """Close the port and every connection, at once."""
+        await self.callbacks.aclose()
         await self.runner.cleanup()
 
 

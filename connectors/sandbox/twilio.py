@@ -2,11 +2,13 @@
 
 Twilio knows nothing of a delivery but the query of the status callback, so the delivery id is read there.
 A fault `status` puts the first word of its `reason` into the body as Twilio's code, for example
-"21610 Attempt to send to unsubscribed recipient".
+"21610 Attempt to send to unsubscribed recipient". Whatever it has taken is delivered at once, and told by a signed
+status callback, if its address is on this machine.
 """
 
 import base64
 import hashlib
+import hmac
 import json
 import re
 from collections.abc import Mapping
@@ -14,7 +16,8 @@ from collections.abc import Mapping
 from aiohttp import web
 from yarl import URL
 
-from connectors.sandbox.desk import Answer, Call, Desk
+from connectors.sandbox.callbacks import Callbacks
+from connectors.sandbox.desk import Answer, Call, Desk, takes
 from connectors.sandbox.faults import Fault
 from connectors.sandbox.http import HttpServer, respond, serve
 
@@ -49,12 +52,13 @@ async def start(desk: Desk, port: int = 0) -> HttpServer:
         prefix + "SENDER": _SENDER,
         prefix + "STATUS_CALLBACK": "https://everpost.example/receipts/twilio",
     }
-    return HttpServer(runner=server.runner, port=server.port, options=options)
+    return HttpServer(runner=server.runner, port=server.port, options=options, callbacks=api.callbacks)
 
 
 class _Api:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self.callbacks = Callbacks()
 
     async def create(self, request: web.Request) -> web.Response:
         form = {name: str(value) for name, value in (await request.post()).items()}
@@ -67,7 +71,15 @@ class _Api:
             identity={"status-callback": callback} if callback else {},
         )
         usual = _refusal(form, request.headers.get("Authorization", "")) or _accepted(form, call)
-        return await respond(request, self._desk, call, lambda fault: _answer(usual, fault))
+        return await respond(request, self._desk, call, lambda fault: self._answer(form, usual, fault, call))
+
+    def _answer(self, form: Mapping[str, str], usual: Answer, fault: Fault | None, call: Call) -> Answer:
+        answer = _answer(usual, fault)
+        url = form.get("StatusCallback", "")
+        if takes(answer, fault) and url:
+            told = status(form, _sid(call))
+            self.callbacks.post(url, told, {"X-Twilio-Signature": signature(url, told)})
+        return answer
 
 
 def _refusal(form: Mapping[str, str], authorization: str) -> Answer | None:
@@ -107,9 +119,38 @@ def _answer(usual: Answer, fault: Fault | None) -> Answer:
     return _no(fault.status, fault.reason or _USUAL_CODE.get(fault.status, "20001 Refused"))
 
 
-def _accepted(form: Mapping[str, str], call: Call) -> Answer:
+def _sid(call: Call) -> str:
     stem = (call.delivery_id or call.address).encode()
-    sid = "SM" + hashlib.sha256(stem).hexdigest()[:32]
+    return "SM" + hashlib.sha256(stem).hexdigest()[:32]
+
+
+def status(form: Mapping[str, str], sid: str, word: str = "delivered", code: str = "") -> dict[str, str]:
+    """The form of a status callback."""
+    known = {"ErrorCode": code} if code else {}
+    names = {
+        "MessageSid": sid,
+        "SmsSid": sid,
+        "AccountSid": _ACCOUNT,
+        "MessageStatus": word,
+        "SmsStatus": word,
+    }
+    return {
+        **names,
+        **known,
+        "To": form.get("To", ""),
+        "From": form.get("From", ""),
+        "ApiVersion": "2010-04-01",
+    }
+
+
+def signature(url: str, form: Mapping[str, str]) -> str:
+    """As Twilio signs: the whole address, then names and values, sorted by name."""
+    text = url + "".join(name + value for name, value in sorted(form.items()))
+    return base64.b64encode(hmac.digest(_TOKEN.encode(), text.encode(), "sha1")).decode()
+
+
+def _accepted(form: Mapping[str, str], call: Call) -> Answer:
+    sid = _sid(call)
     message = {
         "sid": sid,
         "account_sid": _ACCOUNT,

@@ -2,21 +2,25 @@
 
 The address of a fault and of a received row is the number in E.164, with its plus.
 A fault `status` with an HTTP status of 200 puts the first word of its `reason` into the body, for example
-"9 Quota exceeded"; any other status is an HTTP error.
+"9 Quota exceeded"; any other status is an HTTP error. Whatever it has taken is delivered at once, and told by a
+signed receipt to the `callback` of the request.
 """
 
 import base64
 import hashlib
+import hmac
 import json
 from math import ceil
 
 from aiohttp import web
 
-from connectors.sandbox.desk import Answer, Call, Desk
+from connectors.sandbox.callbacks import Callbacks
+from connectors.sandbox.desk import Answer, Call, Desk, takes
 from connectors.sandbox.faults import Fault
 from connectors.sandbox.http import HttpServer, respond, serve
 
 _KEY, _SECRET = "sandbox", "sandbox-secret"
+_SIGNATURE = "sandbox-signature"
 _BASIC = "Basic " + base64.b64encode(f"{_KEY}:{_SECRET}".encode()).decode()
 _JSON = {"Content-Type": "application/json"}
 _NEEDED = ("to", "from", "text")
@@ -35,13 +39,15 @@ async def start(desk: Desk, port: int = 0) -> HttpServer:
         "EVERPOST_CONNECTOR_VONAGE_API_KEY": _KEY,
         "EVERPOST_CONNECTOR_VONAGE_API_SECRET": _SECRET,
         "EVERPOST_CONNECTOR_VONAGE_SENDER": "Everpost",
+        "EVERPOST_CONNECTOR_VONAGE_SIGNATURE_SECRET": _SIGNATURE,
     }
-    return HttpServer(runner=server.runner, port=server.port, options=options)
+    return HttpServer(runner=server.runner, port=server.port, options=options, callbacks=api.callbacks)
 
 
 class _Api:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self.callbacks = Callbacks()
 
     async def sms(self, request: web.Request) -> web.Response:
         form = {name: str(value) for name, value in (await request.post()).items()}
@@ -53,7 +59,13 @@ class _Api:
             identity={"client-ref": form["client-ref"]} if "client-ref" in form else {},
         )
         usual = _usual(form, request.headers.get("Authorization", ""))
-        return await respond(request, self._desk, call, lambda fault: _answer(form, usual, fault))
+        return await respond(request, self._desk, call, lambda fault: self._answer(form, usual, fault))
+
+    def _answer(self, form: dict[str, str], usual: Answer, fault: Fault | None) -> Answer:
+        answer = _answer(form, usual, fault)
+        if takes(answer, fault) and "callback" in form:
+            self.callbacks.post(form["callback"], receipt(form, self._desk.clock().timestamp()), {})
+        return answer
 
 
 def _usual(form: dict[str, str], authorization: str) -> Answer:
@@ -85,9 +97,13 @@ def parts(text: str, type_: str) -> int:
     return 1 if length <= single else ceil(length / each)
 
 
+def _stem(form: dict[str, str]) -> str:
+    return hashlib.sha256(form.get("client-ref", "").encode()).hexdigest()[:14].upper()
+
+
 def _accepted(form: dict[str, str]) -> Answer:
     count = parts(form["text"], form.get("type", "text"))
-    stem = hashlib.sha256(form.get("client-ref", "").encode()).hexdigest()[:14].upper()
+    stem = _stem(form)
     messages = [
         {
             "to": form["to"],
@@ -109,3 +125,19 @@ def _refused(form: dict[str, str], words: str) -> Answer:
     message = {"status": status, "error-text": text, "client-ref": form.get("client-ref", "")}
     body = json.dumps({"message-count": "1", "messages": [message]})
     return Answer(status=200, reason=f"status {status}", body=body, headers=_JSON)
+
+
+def receipt(form: dict[str, str], now: float, status: str = "delivered", code: str = "0") -> dict[str, str]:
+    """The delivery receipt of an SMS, signed with HMAC-SHA-256."""
+    found = {
+        "msisdn": form["to"],
+        "to": form["from"],
+        "messageId": _stem(form) + "00",
+        "status": status,
+        "err-code": code,
+        "client-ref": form.get("client-ref", ""),
+        "timestamp": str(int(now)),
+    }
+    clean = ((name, value.replace("&", "_").replace("=", "_")) for name, value in sorted(found.items()))
+    text = "".join(f"&{name}={value}" for name, value in clean)
+    return found | {"sig": hmac.new(_SIGNATURE.encode(), text.encode(), "sha256").hexdigest()}
