@@ -19,6 +19,8 @@ def answer(value: Any) -> None:
     out.print(text, markup=False)
 
 
-def _plain(value: Any) -> str:
-    """What JSON has no word for: bytes as hexadecimal digits, the rest as text."""
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: sets as lists, bytes as hexadecimal digits, the rest as text."""
+    if isinstance(value, frozenset):
+        return sorted(value, key=str)
     return value.hex() if isinstance(value, bytes) else str(value)

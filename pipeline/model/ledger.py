@@ -96,6 +96,9 @@ class Books:
     incomplete: int = 0  # of the others, those that lack the row of a planned delivery
     delivered: tuple[Delivered, ...] = ()
     withdrawn: tuple[Withdrawn, ...] = ()  # of the held events
+    # Records that nobody decided and that were written again elsewhere, where they count; to heads, firsts and
+    # holes they are as good as decided.
+    driven: int = 0
     holes: tuple[Hole, ...] = ()  # between decisions
     missing_deliveries: tuple[MissingDelivery, ...] = ()  # named up to the query's limit
     unplanned: int = 0  # deliveries with an outcome whose decision has not come
@@ -174,7 +177,7 @@ def balance(
     waiting = books.waiting + len(books.parked)
     held = _events(books, "held")
     return Ledger(
-        accepted=waiting + sum(end - bases[place] for place, end in in_kafka.items()),
+        accepted=waiting + sum(end - bases[place] for place, end in in_kafka.items()) - books.driven,
         final=sum(d.events for d in books.decided) - held - books.open - books.incomplete,
         in_flight=waiting + undecided + held + books.open,
         delivered=_deliveries(books, "delivered", by="channel"),

@@ -7,10 +7,11 @@ from typing import Literal, NamedTuple
 
 from pipeline.model.dead import Disposition
 from pipeline.model.event import Channel, Lane
-from pipeline.model.topics import DEAD
+from pipeline.model.ladder import TIERS
+from pipeline.model.topics import retry
 
 Fate = Literal[
-    "sent",  # handed to the senders again; in a dry run: would be
+    "sent",  # handed to the senders, or to the router, again; in a dry run: would be
     "delivered",  # the notification log knows that it arrived
     "replayed",  # another run has sent this very attempt again
     "superseded",  # a later attempt of the same delivery is on its way, or has a letter of its own
@@ -23,7 +24,7 @@ Fate = Literal[
     "invalid",  # an event that the router has refused: it keeps that decision
     "unreadable",  # bytes that nobody can read, or of a record that is never sent
 ]
-Kind = Literal["delivery", "event", "other"]
+Kind = Literal["delivery", "event", "hold", "other"]
 Status = Literal[
     "frozen",  # chosen and looked at; nothing was sent
     "running",
@@ -33,6 +34,7 @@ Status = Literal[
     "aborted",  # for good; what it has sent stays sent
     "done",
 ]
+_TIERS = frozenset(retry(tier.name) for tier in TIERS)
 # From each status, what may follow. A run that is found running has lost its process, or is about to.
 MOVES: Mapping[Status, frozenset[Status]] = {
     "frozen": frozenset({"running", "aborted"}),
@@ -49,7 +51,7 @@ class Sketch(NamedTuple):
     """What a letter's bytes say, as far as its fate depends on it. A tuple, for the reason of `Letter`."""
 
     kind: Kind
-    delivery_id: str  # empty for an event
+    delivery_id: str  # empty for an event; of a hold the place of what was held: topic/partition/offset
     event_id: str
     user_id: str
     tenant: str
@@ -76,6 +78,15 @@ class Range:
     first: int
     end: int
 
+    @property
+    def place(self) -> str:
+        """How people name it: by its first record."""
+        return f"{self.topic}/{self.partition}/{self.first}"
+
+    def has(self, topic: str, partition: int, offset: int) -> bool:
+        """Whether the record is one of them."""
+        return (topic, partition) == (self.topic, self.partition) and self.first <= offset < self.end
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
@@ -92,8 +103,10 @@ class Selection:
     error: str | None = None  # fingerprint, or its beginning
     headers: Mapping[str, str] = field(default_factory=dict[str, str])  # by full name
     fields: Mapping[str, str] = field(default_factory=dict[str, str])  # of the event's data, as text
-    # Just these, by id, on the topics where they were lost; None: not chosen so.
-    deliveries: tuple[str, ...] | None = None
+    # Just these deliveries and holds (`Sketch.delivery_id`), where they were lost, and of the router's topics
+    # the records in `parts`; None: not chosen so.
+    named: frozenset[str] | None = None
+    parts: tuple[Range, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +148,8 @@ class Run:
 
     @property
     def in_retry(self) -> bool:
-        """Whether its letters are no dead ones: they wait in the retry tiers, which send them too."""
-        return self.selection.deliveries is None and any(one.topic != DEAD for one in self.ranges)
+        """Whether its letters wait in the retry tiers, which send them too."""
+        return self.selection.named is None and any(one.topic in _TIERS for one in self.ranges)
 
 
 class Claim(NamedTuple):

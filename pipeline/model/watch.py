@@ -123,6 +123,7 @@ class Stuck:
     tenant: str = ""
     since: datetime  # when it moved last, or should have
     topic: str  # where it was last seen; the outbox and the timers are tables
+    written: datetime  # about when its record was; for what is undecided: before that
     queued: bool  # it waits in line there; else its reader has passed it, and it is lost
     records: int = 1
 
@@ -151,6 +152,7 @@ def delivery(one: Open, passed: Passed) -> Stuck:
         tenant=one.tenant,
         since=one.since,
         topic=topic,
+        written=one.at,
         queued=queued,
     )
 
@@ -165,6 +167,7 @@ def held(one: Held, passed: Passed) -> Stuck:
         tenant=one.tenant,
         since=one.due_at,
         topic=topic,
+        written=one.at,
         queued=queued,
     )
 
@@ -177,6 +180,7 @@ def undecided(one: Late, passed: Passed) -> Stuck:
         subject=f"{one.topic}/{one.partition}/{one.first}",
         since=one.before,
         topic=topic,
+        written=one.before,
         queued=queued,
         records=one.records,
     )
@@ -191,6 +195,7 @@ def unrelayed(one: Waits) -> Stuck:
         tenant=one.tenant,
         since=one.since,
         topic=OUTBOX,
+        written=one.since,
         queued=True,
     )
 

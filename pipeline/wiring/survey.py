@@ -21,6 +21,7 @@ from pipeline.model.event import CHANNELS, LANES
 from pipeline.model.ladder import TIERS
 from pipeline.model.topics import DECISIONS, HOLDS, OUTCOMES, RELEASED, deliver, events, retry
 from pipeline.model.watch import Held, Late, Open, Stop, Stuck, Survey, Waits
+from pipeline.model.window import SOURCES
 from pipeline.settings import Settings
 from pipeline.stages.account.decide import GROUP as ACCOUNT
 from pipeline.stages.hold.decide import GROUP as HOLD
@@ -80,8 +81,8 @@ async def survey(
 
 async def _late(settings: Settings, connections: asyncpg.Pool, before: datetime) -> Sequence[Late]:
     servers = settings.bootstrap_servers
-    cuts = await asyncio.to_thread(offsets_at, servers, _EVENTS, before)
-    begins = await asyncio.to_thread(begin_offsets, servers, _EVENTS)
+    cuts = await asyncio.to_thread(offsets_at, servers, SOURCES, before)
+    begins = await asyncio.to_thread(begin_offsets, servers, SOURCES)
     return watch.late(await heads(connections, list(cuts)), begins, cuts, before)
 
 
@@ -92,9 +93,10 @@ def _stuck(
     open: Sequence[Open],
     passed: watch.Passed,
 ) -> tuple[Stuck, ...]:
+    unread = [watch.undecided(one, passed) for one in late]
     return (
         *map(watch.unrelayed, rows),
-        *(watch.undecided(one, passed) for one in late),
+        *(one for one in unread if one.topic != RELEASED or not one.queued),  # these are told of as held
         *(watch.held(one, passed) for one in held),
         *(watch.delivery(one, passed) for one in open),
     )

@@ -1,10 +1,8 @@
 """Held and released by the real stages: router, timers and account, on a real Kafka and PostgreSQL."""
 
 import asyncio
-import os
-import sys
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -25,6 +23,7 @@ from pipeline.model.topics import RELEASED, table
 from pipeline.sdk import Client, new_event
 from pipeline.settings import Settings
 from pipeline.wiring import catalogue, clock
+from tests.support.commands import stage
 from tests.support.database import migrated
 from tests.support.eventually import eventually
 from tests.support.make import profile
@@ -39,29 +38,6 @@ FLIGHT: Mapping[str, Any] = {
     "destination": "IAH",
     "scheduled": "05:25",
 }
-
-
-@asynccontextmanager
-async def stage(name: str, kafka: str, postgres: str) -> AsyncGenerator[None]:
-    """A process of the real command, stopped by SIGTERM."""
-    environment = {
-        **os.environ,
-        "EVERPOST_BOOTSTRAP_SERVERS": kafka,
-        "EVERPOST_POSTGRES_DSN": postgres,
-        "EVERPOST_INSTANCE": "held",
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pipeline.cli.main", "run", name, env=environment
-    )
-    try:
-        yield
-        assert process.returncode is None, f"{name} ended by itself"
-        process.terminate()
-        assert await asyncio.wait_for(process.wait(), 60) == 0
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 async def story(pool: asyncpg.Pool, event_id: str) -> Timeline | None:

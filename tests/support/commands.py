@@ -1,13 +1,14 @@
 """The real `everpost` in processes of its own: the running pipeline, and the commands that people type beside it."""
 
+import asyncio
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,27 @@ def ready(process: "subprocess.Popen[str]", home: Path) -> Mapping[str, str]:
         if line.startswith("logs:"):
             return os.environ | found
     raise AssertionError("everpost up ended before it was ready")
+
+
+@asynccontextmanager
+async def stage(name: str, kafka: str, postgres: str) -> AsyncGenerator[None]:
+    """A process of one stage, stopped by SIGTERM."""
+    environment = {
+        **os.environ,
+        "EVERPOST_BOOTSTRAP_SERVERS": kafka,
+        "EVERPOST_POSTGRES_DSN": postgres,
+        "EVERPOST_INSTANCE": "test",
+    }
+    process = await asyncio.create_subprocess_exec(*EVERPOST, "run", name, env=environment)
+    try:
+        yield
+        assert process.returncode is None, f"{name} ended by itself"
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), 60) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 def run(environment: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -40,6 +40,7 @@ async def books(pool: asyncpg.Pool) -> Books:
             incomplete=await c.fetchval(_SQL["incomplete"]),
             delivered=tuple(Delivered(**row) for row in await c.fetch(_SQL["delivered"])),
             withdrawn=tuple(Withdrawn(**row) for row in await c.fetch(_SQL["withdrawn"])),
+            driven=await c.fetchval(_SQL["driven"]),
             holes=tuple(Hole(**row) for row in await c.fetch(_SQL["holes"], _NAMED)),
             missing_deliveries=tuple(
                 MissingDelivery(**row) for row in await c.fetch(_SQL["missing_deliveries"], _NAMED)

@@ -18,9 +18,17 @@ from pipeline.model import avro
 from pipeline.model.dead import Letter
 from pipeline.model.errors import Unreadable
 from pipeline.model.event import CHANNELS, LANES, Event
+from pipeline.model.hold import Hold
 from pipeline.model.replay import Kind, Sketch
+from pipeline.model.topics import DEAD
 
-_KINDS: Mapping[str, Kind] = {"deliver": "delivery", "retry": "delivery", "events": "event"}
+_KINDS: Mapping[str, Kind] = {
+    "deliver": "delivery",
+    "retry": "delivery",
+    "events": "event",
+    "holds": "hold",
+    "released": "hold",
+}
 
 
 class _Halves(NamedTuple):
@@ -40,13 +48,15 @@ class Sketcher:
         self._scanned = own if names == list(LAYOUT) else -1
 
     def sketch(self, letter: Letter) -> Sketch:
-        """What the letter says. Raises Unreadable, also for a record that is no delivery and no event."""
+        """What the letter says. Raises Unreadable, also for a record that is never sent again."""
         match kind_of(letter.origin):
             case "delivery":
                 return self._delivery(letter.value)
             case "event":
                 return self._event(letter.value)
-            case "other":
+            case "hold" if letter.topic != DEAD:
+                return self._hold(letter.value)
+            case _:
                 raise Unreadable(f"a record of {letter.origin}: only deliveries and events are sent again")
 
     def event(self, sketch: Sketch) -> Event:
@@ -91,6 +101,12 @@ class Sketcher:
             "event", "", event.event_id, event.user_id, event.tenant, event.type, "", "", event.priority, "", None,
             0, ends, event.collapse_key, False, value, 0,
         )  # fmt: skip
+
+    def _hold(self, value: bytes) -> Sketch:
+        hold = self._wire.decode(Hold, value)
+        held = f"{hold.source_topic}/{hold.source_partition}/{hold.source_offset}"
+        ends = int(hold.expires_at.timestamp() * 1000)
+        return self._event(hold.event)._replace(kind="hold", delivery_id=held, expires_at=ends)
 
     def _cut(self, id: int) -> _Halves:
         schema = self._ids.schema(id)

@@ -13,6 +13,7 @@ import asyncpg
 
 from pipeline.adapters.kafka.forward import Forwarder, Progress
 from pipeline.adapters.kafka.ranges import RangeReader, freeze, not_passed
+from pipeline.adapters.kafka.rewrite import Rewriter
 from pipeline.adapters.postgres.profiles import PostgresProfiles
 from pipeline.adapters.postgres.recalls import Fresh, PostgresRecalls
 from pipeline.adapters.postgres.replays import PostgresReplays
@@ -115,7 +116,8 @@ async def _work(
                 starts[place] = max(starts.get(place, 0), heads.get(place, one.end))
         with _reader(settings, run, starts) as letters:
             tools = _tools(settings, connections, letters, tell)
-            return await Replay(tools, run, forwarder).run(_told_to_stop())
+            writer = Rewriter(settings.bootstrap_servers, forwarder)
+            return await Replay(tools, run, writer).run(_told_to_stop())
     finally:
         forwarder.close()
 

@@ -12,7 +12,8 @@ from pipeline.model.event import Channel
 from pipeline.model.preferences import allows
 from pipeline.model.profile import Profile
 from pipeline.model.replay import Claim, Fate, Sketch, Standing, Terms
-from pipeline.model.topics import DEAD
+from pipeline.model.topics import DEAD, HOLDS, RELEASED
+from pipeline.model.window import PLACES
 
 Reason = tuple[Fate, str]
 _SENT: Reason = ("sent", "")
@@ -30,9 +31,25 @@ def waits(letter: Letter) -> bool:
     return letter.topic != DEAD
 
 
-def failed_attempt(letter: Letter, sketch: Sketch) -> int:
+def failed_attempt(letter: Letter, sketch: Sketch | str) -> int:
     """The latest attempt that was made; who waits in a tier is numbered as the one that is to come."""
+    if isinstance(sketch, str) or sketch.kind != "delivery":
+        return 0
     return sketch.attempt - 1 if waits(letter) else sketch.attempt
+
+
+def router_place(letter: Letter, sketch: Sketch | None) -> tuple[str, int] | None:
+    """Topic and partition number in which the router reads it again; None: it is a sender's.
+
+    A hold goes where the hold stage would have released it to: the router that held it owns that number.
+    """
+    if letter.topic in PLACES:
+        return letter.topic, letter.partition
+    if letter.topic == HOLDS:
+        return RELEASED, letter.partition
+    if sketch is not None and sketch.kind == "event":
+        return letter.origin, int(letter.fact("partition") or -1)
+    return None
 
 
 def judge(  # noqa: PLR0911 - one answer for each gate
@@ -40,13 +57,15 @@ def judge(  # noqa: PLR0911 - one answer for each gate
 ) -> Reason:
     """The fate of a letter that is to be sent again, and why.
 
-    `sketch`: what it says, or why nobody can read it. `standing`: None when nothing is known that could stop it. `recall`: the evidence of an order that
+    `sketch`: what it says, or why nobody can read it, which is no reason where the router says so itself. `standing`: None when nothing is known that could stop it. `recall`: the evidence of an order that
     stops it, or empty. `now`: milliseconds since 1970, UTC.
     """
-    if isinstance(sketch, str):
+    if isinstance(sketch, str) and letter.topic not in PLACES:
         return "unreadable", sketch
     if standing is not None and (known := _known(failed_attempt(letter, sketch), standing)) is not None:
         return known
+    if isinstance(sketch, str):
+        return _SENT
     if sketch.kind == "event" and letter.fact("disposition") == "invalid":
         return "invalid", "the router has refused the event: publish it mended, under a new id"
     if max(letter.replays, 0 if standing is None else standing.replays) >= terms.most:

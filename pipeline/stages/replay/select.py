@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pipeline.model.dead import Letter
 from pipeline.model.event import Value
 from pipeline.model.replay import Selection, Sketch
+from pipeline.model.window import PLACES
 
 Data = Callable[[], Mapping[str, Value]]
 
@@ -15,7 +16,7 @@ def matches(selection: Selection, letter: Letter, sketch: Sketch | None, data: D
     `data` gives the variables of the event; it is asked only when a condition is about them.
     """
     return (
-        _named(selection, sketch)
+        _named(selection, letter, sketch)
         and _written(selection, letter)
         and _failed(selection, letter)
         and _owned(selection, letter, sketch)
@@ -32,8 +33,12 @@ def owner(letter: Letter, sketch: Sketch | None) -> tuple[str, str]:
     return tenant, user
 
 
-def _named(selection: Selection, sketch: Sketch | None) -> bool:
-    return selection.deliveries is None or (sketch is not None and sketch.delivery_id in selection.deliveries)
+def _named(selection: Selection, letter: Letter, sketch: Sketch | None) -> bool:
+    if selection.named is None:
+        return True
+    if letter.topic in PLACES:
+        return any(part.has(*letter[:3]) for part in selection.parts)
+    return sketch is not None and sketch.delivery_id in selection.named
 
 
 def _written(selection: Selection, letter: Letter) -> bool:

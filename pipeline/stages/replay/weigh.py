@@ -18,6 +18,7 @@ from pipeline.stages.replay.decide import (
     failed_attempt,
     judge,
     judge_discard,
+    router_place,
     unwanted,
     waits,
 )
@@ -62,6 +63,8 @@ class Weigher:
         self._run_id = run.run_id.encode()
         self._all = run.selection == Selection()  # then nothing needs to be asked of a letter
         self._dry = dry
+        # What has its end written by others is told as what it will be.
+        self._terms = replace(run.terms, over=False) if dry else run.terms
         self._indices = {(r.topic, r.partition): n for n, r in enumerate(run.ranges)}
         self.samples: dict[str, list[str]] = {}
         self.changes: list[tuple[str, Sequence[Change]]] = []
@@ -102,7 +105,7 @@ class Weigher:
             return None
 
     async def _judge(self, cases: Sequence[Case]) -> None:
-        tools, terms = self._tools, self._run.terms
+        tools, terms = self._tools, self._terms
         standing = await tools.books.standing([case.claim for case in cases], self._run.run_id)
         recalls, now = await tools.recalls(), int(tools.clock().timestamp() * 1000)
         for n, case in enumerate(cases):
@@ -151,15 +154,15 @@ class Weigher:
     def _build(self, case: Case) -> None:
         """The record to send, or why there is none."""
         letter, sketch = case.letter, case.sketch
-        assert sketch is not None, "what nobody can read is not sent"
         headers = self._headers(letter, case.standing)
+        if (place := router_place(letter, sketch)) is not None:
+            topic, partition = place
+            case.record = Outgoing(
+                topic=topic, key=letter.key, value=letter.value, headers=headers, partition=partition
+            )
+            return
+        assert sketch is not None, "what nobody can read is no sender's"
         try:
-            if sketch.kind == "event":
-                place = int(letter.fact("partition") or -1)
-                case.record = Outgoing(
-                    topic=letter.origin, key=letter.key, value=letter.value, headers=headers, partition=place
-                )
-                return
             lane, value = sketch.lane, b""
             edits = self._edits(sketch)
             if edits:
@@ -228,10 +231,10 @@ class Weigher:
             samples = self.samples.get(fate) or self.samples.setdefault(fate, [])
             if len(samples) < _SAMPLES:
                 samples.append(_named(case, why))
-            if fate not in ("sent", "discarded") or case.record is None or case.sketch is None:
+            if fate not in ("sent", "discarded") or case.record is None:
                 continue
             found.records.append(case.record)
-            if fate == "sent" and case.sketch.kind == "delivery":
+            if fate == "sent" and case.sketch is not None and case.sketch.kind == "delivery":
                 found.sent.append((case.sketch.delivery_id, case.claim.attempt + 1))
 
 

@@ -88,7 +88,12 @@ def test_what_is_undecided_is_one_thing_a_partition() -> None:
 def stuck(id: str, topic: str, *, queued: bool, minutes: int) -> Stuck:
     """A delivery."""
     return Stuck(
-        kind="delivery", subject=id, since=NOW + timedelta(minutes=minutes), topic=topic, queued=queued
+        kind="delivery",
+        subject=id,
+        since=NOW + timedelta(minutes=minutes),
+        topic=topic,
+        written=NOW,
+        queued=queued,
     )
 
 

@@ -14,8 +14,15 @@ from pipeline.stages.account.watch import run
 from tests.support.make import NOW
 from tests.unit.model.test_ledger import BOOKS, ENDS
 
-LOST = Stuck(kind="delivery", subject="d-1", since=NOW, topic="notification.deliver.sms.normal", queued=False)
-LATER = Stuck(kind="held", subject="x/0/1", since=NOW + timedelta(1), topic="timer", queued=True)
+LOST = Stuck(
+    kind="delivery",
+    subject="d-1",
+    since=NOW,
+    topic="notification.deliver.sms.normal",
+    written=NOW,
+    queued=False,
+)
+LATER = Stuck(kind="held", subject="x/0/1", since=NOW + timedelta(1), topic="timer", written=NOW, queued=True)
 
 
 class Lead:

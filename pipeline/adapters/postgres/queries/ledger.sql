@@ -7,19 +7,36 @@ select count(*) from everpost.outbox
 select id::text as outbox_id, event_id, error from everpost.outbox_parked order by parked_at, id
 
 -- name: reach
--- From where to where decisions are in the log, by partition of events and releases.
-select source_topic, source_partition, released, min(source_offset), max(source_offset) + 1
-from everpost.decision_log group by 1, 2, 3
+-- From where to where decisions are in the log, by partition of events and releases; what was written again
+-- elsewhere needs none.
+select source_topic, source_partition, source_topic = 'notification.released', min(source_offset),
+       max(source_offset) + 1
+from (
+    select source_topic, source_partition, source_offset from everpost.decision_log
+    union all
+    select source_topic, source_partition, source_offset from everpost.driven
+) known
+group by 1, 2
+
+-- name: driven
+-- Events that were written again elsewhere.
+select count(*) from everpost.driven where source_topic <> 'notification.released'
 
 -- name: heads
--- The offset behind the last decision of these partitions, each by one step into the primary key.
-select place.topic, place.partition, last.source_offset + 1
+-- The offset behind the last decision of these partitions, each by one step into the primary key, or behind
+-- what was written again elsewhere.
+select place.topic, place.partition, greatest(last.source_offset, driven.last) + 1
 from unnest($1::text[], $2::integer[]) as place (topic, partition)
-cross join lateral (
+left join lateral (
     select source_offset from everpost.decision_log
     where source_topic = place.topic and source_partition = place.partition
     order by source_offset desc limit 1
-) last
+) last on true
+left join (
+    select source_topic as topic, source_partition as partition, max(source_offset) as last
+    from everpost.driven group by 1, 2
+) driven using (topic, partition)
+where last.source_offset is not null or driven.last is not null
 
 -- name: decided
 -- Events by verdict and reason of their latest decision.
@@ -82,7 +99,11 @@ from (
            lag(source_offset) over (
                partition by source_topic, source_partition order by source_offset
            ) as before
-    from everpost.decision_log
+    from (
+        select source_topic, source_partition, source_offset from everpost.decision_log
+        union all
+        select source_topic, source_partition, source_offset from everpost.driven
+    ) known
 ) steps
 where source_offset > before + 1
 order by 1, 2, 3

@@ -25,7 +25,8 @@ from everpost.replay_action a join everpost.replay_run r using (run) where r.run
 -- name: move
 -- Another status, if the present one allows it; and a line of the record.
 with moved as (
-    update everpost.replay_run set status = $2 where run_id = $1 and status = any($3::text[]) returning run
+    update everpost.replay_run set status = $2, settled = settled or $2 = 'done'
+    where run_id = $1 and status = any($3::text[]) returning run
 )
 insert into everpost.replay_action (run, at, who, status, why) select run, $4, $5, $2, $6 from moved
 returning run
@@ -78,6 +79,7 @@ on conflict do nothing
 
 -- name: release
 -- Give back what a run has taken and not sent: from these offsets of its ranges on.
+with settled as (update everpost.replay_run set settled = true where run_id = $1)
 delete from everpost.replay_letter c
 using everpost.replay_run r, unnest($2::integer[], $3::bigint[]) as at (range, "offset")
 where r.run_id = $1 and c.run = r.run and c.range = at.range and c."offset" >= at."offset"
