@@ -13,7 +13,6 @@ from fastavro import parse_schema, schemaless_reader
 
 from pipeline.adapters.wire.codec import Schema, SchemaIds, Wire
 from pipeline.adapters.wire.frame import DAMAGE, HEAD, MAGIC
-from pipeline.adapters.wire.scan import LAYOUT, scan
 from pipeline.model import avro
 from pipeline.model.dead import Letter
 from pipeline.model.errors import Unreadable
@@ -22,6 +21,17 @@ from pipeline.model.hold import Hold
 from pipeline.model.replay import Kind, Sketch
 from pipeline.model.topics import DEAD
 
+try:
+    from pipeline.adapters.wire.native.scan import scan
+except ImportError:  # there was no C compiler when it was installed
+    scan = None
+
+# Whose fields `scan` reads, by position.
+LAYOUT = (
+    "delivery_id", "event_id", "user_id", "tenant", "type", "category", "channel", "lane", "provider",
+    "address_id", "address", "locale", "template_version", "attempt", "first_attempt_at", "not_before",
+    "expires_at", "collapse_key", "required", "profile_version", "decided_at", "traceparent", "event",
+)  # fmt: skip
 _KINDS: Mapping[str, Kind] = {
     "deliver": "delivery",
     "retry": "delivery",
@@ -45,7 +55,7 @@ class Sketcher:
         self._halves: dict[int, _Halves] = {}
         own = ids.write_id("delivery")
         names = [field["name"] for field in ids.schema(own)["fields"]]
-        self._scanned = own if names == list(LAYOUT) else -1
+        self._scanned = own if scan is not None and names == list(LAYOUT) else -1
 
     def sketch(self, letter: Letter) -> Sketch:
         """What the letter says. Raises Unreadable, also for a record that is never sent again."""
@@ -76,7 +86,8 @@ class Sketcher:
         if len(value) < HEAD.size or value[0] != MAGIC:
             raise Unreadable("not in the Confluent wire format")
         _, id = HEAD.unpack_from(value)
-        return (scan(value) if id == self._scanned else None) or self.by_schema(value)
+        quick = scan(value) if scan is not None and id == self._scanned else None
+        return quick or self.by_schema(value)
 
     def by_schema(self, value: bytes) -> Sketch:
         """What the bytes of a delivery say, by the schema that wrote them. Raises Unreadable."""

@@ -1,5 +1,6 @@
 """What a replay reads out of a letter's bytes: by position as by schema, and the same bytes again."""
 
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -9,8 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.adapters.wire.codec import Wire
 from pipeline.adapters.wire.ids import LockFile
-from pipeline.adapters.wire.scan import LAYOUT, scan
-from pipeline.adapters.wire.sketch import Sketcher, kind_of
+from pipeline.adapters.wire.sketch import LAYOUT, Sketcher, kind_of, scan
 from pipeline.model.delivery import Delivery
 from pipeline.model.errors import Unreadable
 from pipeline.model.event import CHANNELS, LANES
@@ -50,6 +50,11 @@ _deliveries = st.builds(
 )
 
 
+def quick(value: bytes) -> Sketch | None:
+    """What the compiled way says, where there is one."""
+    return None if scan is None else scan(value)
+
+
 def sketch(value: bytes) -> Sketch:
     """What the general way says."""
     return SKETCHER.by_schema(value)
@@ -60,7 +65,7 @@ def test_both_ways_read_what_was_written_and_number_it_anew(delivery: Delivery, 
     """Every field that a fate depends on, and after another number every other byte as it was."""
     value = WIRE.encode(delivery)
     found = sketch(value)
-    assert scan(value) in (None, found)
+    assert quick(value) in (None, found)
     for name in ("delivery_id", "tenant", "channel", "lane", "attempt", "collapse_key", "required", "event"):
         assert getattr(found, name) == getattr(delivery, name)
     ends = delivery.expires_at
@@ -71,7 +76,7 @@ def test_both_ways_read_what_was_written_and_number_it_anew(delivery: Delivery, 
 
 def test_what_the_router_writes_is_read_by_position() -> None:
     """The quick way takes the usual delivery, or it would be of no use."""
-    assert scan(WIRE.encode(dead("acme", 1))) is not None
+    assert quick(WIRE.encode(dead("acme", 1))) is not None or shutil.which("cc") is None
     assert tuple(Delivery.__dataclass_fields__) == LAYOUT
 
 
@@ -82,13 +87,13 @@ def test_damaged_bytes_are_the_same_to_both(delivery: Delivery, data: st.DataObj
     for _ in range(data.draw(st.integers(1, 3))):
         value[data.draw(st.integers(5, len(value) - 1))] = data.draw(st.integers(0, 255))
     damaged = bytes(value[: data.draw(st.integers(5, len(value)))])
-    quick = scan(damaged)
+    by_position = quick(damaged)
     try:
         general = sketch(damaged)
     except Unreadable:
         general = None
-    if quick is not None:
-        assert quick == general
+    if by_position is not None:
+        assert by_position == general
 
 
 @pytest.mark.parametrize("value", [b"", b"poison", b"\0\0\0\0\x01", b"\0\xff\xff\xff\xff" + b"x" * 30])

@@ -1,0 +1,1 @@
+"""What of this package is compiled, where a C compiler was when it was installed."""

@@ -1,0 +1,3 @@
+from pipeline.model.replay import Sketch
+
+def scan(value: bytes) -> Sketch | None: ...
