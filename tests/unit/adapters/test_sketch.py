@@ -15,6 +15,8 @@ from pipeline.model.delivery import Delivery
 from pipeline.model.errors import Unreadable
 from pipeline.model.event import CHANNELS, LANES
 from pipeline.model.replay import Sketch
+from pipeline.model.topics import DEAD
+from tests.support.hold import hold, stored
 from tests.support.letters import as_read, dead, letter
 from tests.support.make import NOW
 
@@ -114,3 +116,17 @@ def test_an_event_that_came_past_the_router_is_one() -> None:
     assert kind_of("notification.decisions") == "other"
     with pytest.raises(Unreadable, match="only deliveries and events"):
         SKETCHER.sketch(as_read(letter(one, topic="notification.outcomes")))
+
+
+def test_a_hold_is_named_by_what_was_held_and_says_what_its_event_says() -> None:
+    """Until it expires; a dead letter of one is never sent."""
+    record = stored(hold(source_partition=3, source_offset=17))
+    found = as_read(letter(dead("acme", 1)))._replace(
+        topic=record.topic, value=record.value or b"", headers={}
+    )
+    said = SKETCHER.sketch(found)
+    assert (said.kind, said.delivery_id, said.event_id) == ("hold", "notification.events.normal/3/17", "e-1")
+    assert said.expires_at == int(hold().expires_at.timestamp() * 1000)
+    assert SKETCHER.event(said).event_id == "e-1"
+    with pytest.raises(Unreadable, match="only deliveries and events"):
+        SKETCHER.sketch(found._replace(topic=DEAD, headers={"__dlq.errors.topic": record.topic.encode()}))

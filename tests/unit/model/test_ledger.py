@@ -176,3 +176,22 @@ def test_a_trimmed_topic_beside_a_fresh_log_balances(data: st.DataObject) -> Non
     assert ledger.balanced, ledger
     if log:
         assert (ledger.final, ledger.undecided) == (len(log), end - decided)
+
+
+@given(st.lists(st.sampled_from(["decided", "driven", "lost"]), max_size=30), st.integers(0, 5))
+def test_what_was_written_again_counts_where_it_stands_now(fates: list[str], unread: int) -> None:
+    """Whatever became of the others: it is accepted once, and only what is lost is missing."""
+    driven, lost = fates.count("driven"), fates.count("lost")
+    heads = {(EVENTS, 0): max([n + 1 for n, fate in enumerate(fates) if fate != "lost"], default=0)}
+    end = len(fates) + driven + unread  # each driven one stands at the end again, undecided
+    books = Books(
+        heads=heads,
+        firsts={(EVENTS, 0): 0},
+        driven=driven,
+        decided=(Decided(verdict="deliver", reason="", events=fates.count("decided")),),
+    )
+    found = balance(books, {(EVENTS, 0): end})
+    overtaken = fates[: heads[EVENTS, 0]].count("lost")
+    assert found.accepted == len(fates) + unread
+    assert found.undecided == driven + unread + lost - overtaken
+    assert found.accepted - found.final - found.in_flight == overtaken

@@ -13,8 +13,10 @@ from pipeline.adapters.wire.ids import LockFile
 from pipeline.adapters.wire.sketch import Sketcher
 from pipeline.model.dead import REPLAY_COUNT, Cause, Letter
 from pipeline.model.preferences import allows
-from pipeline.model.replay import Fate, Selection, Sketch, Standing, Terms
-from pipeline.stages.replay.decide import claim_of, judge, judge_discard, unwanted
+from pipeline.model.replay import Fate, Pace, Range, Run, Selection, Sketch, Standing, Terms
+from pipeline.model.topics import HOLDS, RELEASED
+from pipeline.model.window import SOURCES
+from pipeline.stages.replay.decide import claim_of, judge, judge_discard, router_place, unwanted
 from pipeline.stages.replay.select import matches
 from pipeline.stages.replay.stats import AGES, Matrix
 from tests.support.letters import BUSY, as_read, dead, letter
@@ -143,6 +145,75 @@ def test_a_claim_is_of_the_delivery_and_its_attempt() -> None:
     assert claim_of(found, sketch, 0)[:2] == claim_of(again, sketch, 0)[:2] == (sketch.delivery_id, 6)
     for other in (None, sketch._replace(delivery_id="nul \0")):
         assert claim_of(again, other, 0)[:2] == ("notification.dead/0/9", 0)
+
+
+@given(st.sampled_from([*SOURCES, HOLDS]), st.integers(0, 99), st.booleans(), st.booleans())
+def test_what_the_router_has_passed_goes_to_it_once(
+    topic: str, partition: int, legible: bool, taken: bool
+) -> None:
+    """In the partition number where it knows the id; bytes that nobody can read too, for it says so itself."""
+    found, sketch = case()
+    passed = found._replace(topic=topic, partition=partition, offset=7, headers={})
+    said = sketch._replace(kind="hold" if topic in (HOLDS, RELEASED) else "event") if legible else "damaged"
+    claim = claim_of(passed, said if isinstance(said, Sketch) else None, 0)
+    assert claim[:2] == (f"{topic}/{partition}/7", 0)
+    standing = NOTHING._replace(claimed_by="r-1") if taken else None
+    assert router_place(passed, None) == (RELEASED if topic == HOLDS else topic, partition)
+    expected = "replayed" if taken else "sent"
+    if topic == HOLDS and not legible:
+        expected = "unreadable"  # the hold stage has made a dead letter of it
+    assert judge(passed, said, standing, Terms(over=True), recall="r", now=MS)[0] == expected
+
+
+@given(
+    parts=st.lists(
+        st.tuples(st.sampled_from(SOURCES), st.integers(0, 2), st.integers(0, 9), st.integers(1, 5))
+    ),
+    place=st.tuples(st.sampled_from(SOURCES), st.integers(0, 2), st.integers(0, 15)),
+)
+def test_of_the_routers_topics_just_the_parts_are_meant(
+    parts: list[tuple[str, int, int, int]], place: tuple[str, int, int]
+) -> None:
+    """Whatever else a run is about; deliveries and holds go by their names."""
+    ranges = tuple(Range(topic=t, partition=p, first=o, end=o + n) for t, p, o, n in parts)
+    found, sketch = case()
+    topic, partition, offset = place
+    passed = found._replace(topic=topic, partition=partition, offset=offset)
+    chosen = Selection(named=frozenset(), parts=ranges)
+    meant = any((t, p) == (topic, partition) and o <= offset < o + n for t, p, o, n in parts)
+    assert matches(chosen, passed, None, dict) is meant
+    assert not matches(chosen, found, sketch, dict)
+    assert matches(replace(chosen, named=frozenset({sketch.delivery_id})), found, sketch, dict)
+
+
+@pytest.mark.parametrize(
+    ("topic", "named", "in_retry"),
+    [
+        ("notification.dead", None, False),
+        ("notification.retry.1h", None, True),
+        ("notification.retry.1h", frozenset[str](), False),
+        ("notification.holds", frozenset[str](), False),
+        ("notification.events.normal", frozenset[str](), False),
+    ],
+)
+def test_only_what_waits_for_an_attempt_is_shared_with_the_retry_stage(
+    topic: str, named: frozenset[str] | None, in_retry: bool
+) -> None:
+    """What is lost is in nobody's hands any more, also what was last seen in a tier."""
+    ranges = (Range(topic=topic, partition=0, first=0, end=1),)
+    chosen = Selection(named=named)
+    run = Run(
+        run_id="r",
+        kind="replay",
+        who="a",
+        why="b",
+        at=NOW,
+        ranges=ranges,
+        selection=chosen,
+        pace=Pace(),
+        terms=Terms(),
+    )
+    assert run.in_retry is in_retry
 
 
 def test_users_are_asked_as_the_sender_will_ask() -> None:

@@ -18,16 +18,17 @@ from pipeline.model.outcome import Outcome
 from pipeline.model.recall import Recall, Recalls
 from pipeline.model.record import Outgoing
 from pipeline.model.replay import Answers, Claim, Pace, Range, Run, Selection, Standing, Status, Terms
-from pipeline.model.topics import DEAD
+from pipeline.model.topics import DEAD, HOLDS, RELEASED
 from pipeline.stages.replay.step import Replay
 from pipeline.stages.replay.tools import Progress, Told, Tools
+from tests.support.hold import hold, stored
 from tests.support.letters import as_read, dead, letter
-from tests.support.make import CATALOGUE, NOW
+from tests.support.make import CATALOGUE, NOW, event
 from tests.support.sending import MemoryProfiles
 
 WIRE = Wire(LockFile())
 COUNT = 60
-TIER = "notification.retry.1h"
+TIER, EVENTS = "notification.retry.1h", "notification.events.normal"
 
 
 @dataclass
@@ -112,7 +113,11 @@ def run(world: World, run_id: str = "r-1", *, dry: bool = False, **changes: Any)
         who="ann",
         why="a test",
         at=NOW,
-        ranges=(Range(topic=changes.pop("topic", DEAD), partition=0, first=0, end=COUNT),),
+        ranges=(
+            Range(
+                topic=changes.pop("topic", DEAD), partition=changes.pop("partition", 0), first=0, end=COUNT
+            ),
+        ),
         selection=changes.pop("selection", Selection()),
         pace=Pace(**changes.pop("pace", {"rate": 100.0})),
         terms=Terms(**changes),
@@ -251,3 +256,61 @@ async def test_what_is_discarded_is_taken_and_not_sent() -> None:
     world.letters = [*world.letters[:3], world.letters[3]._replace(value=b"poison")]
     assert (await done(run(world, kind="discard"))).counts == {"discarded": 4}
     assert (world.written, len(world.claims)) == ([], 4)
+
+
+@pytest.mark.parametrize("dies_after", [0, 1, 7])
+async def test_events_go_to_the_router_as_they_were(dies_after: int) -> None:
+    """Bytes, key, partition number and foreign headers are kept, also of poison; a second run sends nothing."""
+    foreign = (("origin", b"batch"),)
+    events = [
+        Letter(
+            EVENTS,
+            3,
+            n,
+            b"acme/u-1",
+            b"poison" if n % 2 else WIRE.encode(event(f"e-{n}")),
+            0,
+            dict(foreign),
+            foreign,
+        )
+        for n in range(20)
+    ]
+    world, part = (
+        World(letters=events, dies_after=dies_after),
+        Range(topic=EVENTS, partition=3, first=4, end=20),
+    )
+    lost: dict[str, Any] = {
+        "partition": 3,
+        "selection": Selection(named=frozenset(), parts=(part,)),
+    }
+    if dies_after < 2:
+        with pytest.raises(DependencyDown):
+            await done(run(world, topic=EVENTS, **lost))
+    world.dies_after = 1_000
+    assert (await done(run(world, topic=EVENTS, **lost))).counts == {"sent": 16}
+    marks = (("__dlq.replay.run", b"r-1"), ("__dlq.replay.count", b"1"))
+    assert world.written == [
+        Outgoing(topic=EVENTS, key=one.key, value=one.value, headers=foreign + marks, partition=3)
+        for one in events[4:]
+    ]
+    second = await done(run(replace(world, positions={}), "r-2", topic=EVENTS, **lost))
+    assert second.counts == {"replayed": 16}
+
+
+async def test_a_hold_goes_where_its_release_would_have_gone() -> None:
+    """Its own bytes; one that is over goes as well, and only a dry run tells of it."""
+    held = [stored(hold(source_partition=3, source_offset=n, expires_at=NOW)) for n in range(3)]
+    letters = [Letter(HOLDS, 3, n, one.key, one.value or b"", 0, {}) for n, one in enumerate(held)]
+    names = frozenset({"notification.events.normal/3/0", "notification.events.normal/3/2"})
+    chosen: dict[str, Any] = {
+        "topic": HOLDS,
+        "partition": 3,
+        "selection": Selection(named=names),
+        "over": True,
+    }
+    assert (await done(run(World(letters=letters), dry=True, **chosen))).counts == {"expired": 2}
+    world = World(letters=letters)
+    assert (await done(run(world, **chosen))).counts == {"sent": 2}
+    assert [(one.topic, one.partition, one.key, one.value) for one in world.written] == [
+        (RELEASED, 3, held[n].key, held[n].value) for n in (0, 2)
+    ]
