@@ -29,7 +29,7 @@ _TIERS = tuple(retry(tier.name) for tier in TIERS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Lost:
+class Lost:
     """What is lost."""
 
     single: tuple[Stuck, ...] = ()  # deliveries and held events
@@ -85,7 +85,7 @@ async def _redrive(
 ) -> int:
     async with pool(current) as connections:
         found = lost(await survey(current, connections, limit=limit))
-        meant = _named(found, ids) if ids else _released_first(found)
+        meant = chosen(found, ids) if ids else released_first(found)
         if not meant.count:
             _ = answer({"status": "done", "sent": 0, "counts": {}}) if json else say("Nothing is lost.")
             return 0
@@ -100,11 +100,11 @@ async def _redrive(
     return 1 if told.status in ("stopped", "aborted") else 0
 
 
-def lost(found: Survey) -> _Lost:
+def lost(found: Survey) -> Lost:
     """Everything that the survey calls lost; what later records have overtaken is a hole in the ledger."""
     late = [one for one in found.lost if one.kind == "undecided"]
     holes = found.ledger.holes
-    return _Lost(
+    return Lost(
         single=tuple(one for one in found.lost if one.kind in ("delivery", "held")),
         parts=(
             *(Range(topic=h.topic, partition=h.partition, first=h.first, end=h.last + 1) for h in holes),
@@ -118,7 +118,7 @@ def _part(place: str, records: int) -> Range:
     return Range(topic=topic, partition=int(partition), first=int(first), end=int(first) + records)
 
 
-def _named(found: _Lost, ids: Collection[str]) -> _Lost:
+def chosen(found: Lost, ids: Collection[str]) -> Lost:
     """What is lost and asked for. Raises ConfigurationError for an id of which nothing is lost."""
     known = {name for one in found.single for name in (one.subject, one.event_id)}
     if unknown := set(ids) - known - {one.place for one in found.parts}:
@@ -126,26 +126,26 @@ def _named(found: _Lost, ids: Collection[str]) -> _Lost:
             f"nothing that is lost is named {', '.join(sorted(unknown))}: everpost ledger --stuck names it, "
             "and what waits in line there moves by itself"
         )
-    return _Lost(
+    return Lost(
         single=tuple(one for one in found.single if one.subject in ids or one.event_id in ids),
         parts=tuple(one for one in found.parts if one.place in ids),
     )
 
 
-def _released_first(found: _Lost) -> _Lost:
+def released_first(found: Lost) -> Lost:
     """All but the held events whose release may be among what the router has passed: that release counts."""
     numbers = {one.partition for one in found.parts if one.topic == RELEASED}
     single = [one for one in found.single if one.kind != "held" or _partition(one) not in numbers]
     if left := len(found.single) - len(single):
         say(f"[yellow]{left:,} held events wait[/] for their releases to be decided; order again then")
-    return _Lost(single=tuple(single), parts=found.parts)
+    return Lost(single=tuple(single), parts=found.parts)
 
 
 def _partition(held: Stuck) -> int:
     return int(held.subject.rsplit("/", 2)[1])
 
 
-def _ranges(servers: str, meant: _Lost) -> tuple[Range, ...]:
+def _ranges(servers: str, meant: Lost) -> tuple[Range, ...]:
     """Where it is, one range a partition. Raises DependencyDown."""
     since: dict[str, datetime] = {}
     for one in meant.single:
@@ -156,11 +156,11 @@ def _ranges(servers: str, meant: _Lost) -> tuple[Range, ...]:
     frozen = [one for topic, at in since.items() for one in freeze(servers, [topic], at - _BEFORE)]
     return (
         *(one for one in frozen if one.topic != HOLDS or one.partition in numbers),
-        *_spans(meant.parts),
+        *spans(meant.parts),
     )
 
 
-def _spans(parts: Iterable[Range]) -> Iterable[Range]:
+def spans(parts: Iterable[Range]) -> Iterable[Range]:
     """From the first to the last of each partition."""
     spans: dict[tuple[str, int], Range] = {}
     for one in parts:
@@ -171,7 +171,7 @@ def _spans(parts: Iterable[Range]) -> Iterable[Range]:
     return spans.values()
 
 
-def _run(meant: _Lost, why: str, ranges: tuple[Range, ...]) -> Run:
+def _run(meant: Lost, why: str, ranges: tuple[Range, ...]) -> Run:
     """A run over just these."""
     now = clock()
     return Run(
