@@ -125,13 +125,20 @@ class Supervisor:
         """End all: the stages together, and when they are gone the services that they need."""
         with self._lock:
             self._stopped = True
-            runners = tuple(self._runners.values())
-        for service in (False, True):
-            group = [each for each in runners if each.program.service is service]
-            for runner in group:
-                runner.request_stop()
-            for runner in group:
-                runner.join()
+        self._end(service=False)
+        self._end(service=True)
+
+    def stop_stages(self) -> None:
+        """End the stages for good, together; the services that they need run on."""
+        self._end(service=False)
+
+    def _end(self, *, service: bool) -> None:
+        with self._lock:
+            group = [each for each in self._runners.values() if each.program.service is service]
+        for runner in group:
+            runner.request_stop()
+        for runner in group:
+            runner.join()
 
 
 class _Runner:

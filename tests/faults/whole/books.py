@@ -7,6 +7,7 @@ received   every message that a local provider took, from its own file
 waiting    what lies in a topic or a table and is not dealt with yet: a backlog, neither lost nor done
 """
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ Reason = Literal[
     "",  # nothing explains it
 ]
 _IN_FLIGHT = 90.0  # seconds before a kill: what was sent and not yet committed, brokers being away meanwhile
-_AFTER = 120.0  # seconds after a kill: what was in flight comes again when its successor has started
+_AFTER = 120.0  # seconds after its successor's first: what was in flight comes again, partition by partition
 _SKEW = 1.0  # seconds between a request's being read and its being written down
 # Seconds that what a dead sender wrote lies in a socket before a provider takes it: 1.2 s seen at a load of 11.
 _UNREAD = 5.0
@@ -175,10 +176,23 @@ class Books:
             return "told no"
         if uncertain:
             return "uncertain"
-        for at in self.kills.get(first.channel, ()):
-            if at - _IN_FLIGHT <= first.at <= at + _UNREAD and at - _SKEW <= again.at <= at + _AFTER:
+        for at, resumed in self._gaps.get(first.channel, ()):
+            if at - _IN_FLIGHT <= first.at <= at + _UNREAD and at - _SKEW <= again.at <= resumed + _AFTER:
                 return "in flight at a kill"
         return ""
+
+    @cached_property
+    def _gaps(self) -> Mapping[str, Sequence[tuple[float, float]]]:
+        """When programs died, and when a provider got the first message behind what the dead had written."""
+        times: dict[str, list[float]] = defaultdict(list)
+        for one in self.received:
+            times[one.channel].append(one.at)
+        for each in times.values():
+            each.sort()
+        return {
+            channel: [(at, _first(times[channel], at + _UNREAD)) for at in deaths]
+            for channel, deaths in self.kills.items()
+        }
 
     @cached_property
     def _firsts(self) -> Counter[str]:
@@ -204,3 +218,9 @@ class Books:
         for one in self.received:
             found[one.delivery_id].append(one)
         return found
+
+
+def _first(times: Sequence[float], after: float) -> float:
+    """The first of the sorted times from this one on; this one when there is none."""
+    at = bisect_left(times, after)
+    return times[at] if at < len(times) else after

@@ -55,6 +55,7 @@ def run(faults: Sequence[Fault], *, seed: int, rate: float, home: Path, after: f
                 load.finish()
             stood.provide()
             ledger = _drained(stood)
+            stood.supervisor.stop_stages()  # what is on its way at the limit must not move while it is counted
             time.sleep(_LOOK)  # the witness is a fetch behind
         books = gather(current, list(load.book.values()), frozenset(bench.poison), stood.deaths)
         there = Counter(seen(m) for topic in OUTPUT for m in read_topic(current.bootstrap_servers, topic))

@@ -1,0 +1,105 @@
+"""The comparison of a whole run's books: what it must see, and what it may excuse."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from tests.faults.whole.books import Accepted, Attempt, Books, Decided, Taken, Waiting
+
+TOPIC = "notification.events.normal"
+KILL = 1_000.0  # seconds: when the sender of SMS died
+
+
+def taken(id: str, at: float, *, told: bool = True) -> Taken:
+    """An SMS that the provider took."""
+    return Taken(delivery_id=id, channel="sms", at=at, told=told)
+
+
+def decided(id: str, offset: int, *deliveries: str) -> Decided:
+    """A decision of partition 0 that plans these SMS."""
+    return Decided(
+        event_id=id,
+        verdict="deliver",
+        place=(TOPIC, 0, offset),
+        deliveries=tuple((one, "sms") for one in deliveries),
+    )
+
+
+# a and b arrive; c is decided and its SMS waits; d waits to be decided.
+RIGHT = Books(
+    accepted=[Accepted(event_id=id, channels=frozenset({"sms"})) for id in "abcd"],
+    decided=[decided("a", 0, "a/sms"), decided("b", 1, "b/sms"), decided("c", 2, "c/sms")],
+    outcomes=[Attempt(delivery_id=id, result="delivered", state="delivered") for id in ("a/sms", "b/sms")],
+    received=[taken("a/sms", KILL - 500), taken("b/sms", KILL - 2)],
+    waiting=Waiting(events=frozenset("d"), deliveries=frozenset({"c/sms"})),
+    poison=frozenset({b"poison"}),
+    kept=frozenset({b"poison"}),
+    kills={"sms": [KILL]},
+)
+
+
+def again(at: float, id: str = "b/sms") -> Callable[[Books], Books]:
+    """The provider takes an SMS once more."""
+    return lambda books: replace(books, received=[*books.received, taken(id, at)])
+
+
+def test_what_is_right_counts_nothing() -> None:
+    """Nothing is lost, decided twice, invented or sent again; what waits is a backlog."""
+    assert (RIGHT.lost, len(RIGHT.decided_again), len(RIGHT.invented), RIGHT.repeats.total()) == (0, 0, 0, 0)
+    assert RIGHT.backlog == 2
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        lambda books: replace(books, waiting=replace(books.waiting, events=frozenset())),
+        lambda books: replace(books, waiting=replace(books.waiting, deliveries=frozenset())),
+        lambda books: replace(books, decided=[decided("a", 0), *books.decided[1:]]),
+        lambda books: replace(books, received=books.received[1:]),
+        lambda books: replace(books, kept=frozenset()),
+    ],
+    ids=["an undecided event", "a delivery without an end", "an unplanned channel", "a claim", "poison"],
+)
+def test_each_loss_is_one(planted: Callable[[Books], Books]) -> None:
+    """Whatever vanishes between two books is counted, once."""
+    assert planted(RIGHT).lost == 1
+
+
+def test_two_decisions_are_seen() -> None:
+    """Of one record, and of one id by two records."""
+    assert replace(RIGHT, decided=[*RIGHT.decided, RIGHT.decided[0]]).decided_again == {f"{TOPIC}/0/0", "a"}
+    assert replace(RIGHT, decided=[*RIGHT.decided, decided("a", 9, "a/sms")]).decided_again == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("planted", "reason"),
+    [
+        (again(KILL + 30), "in flight at a kill"),
+        (again(KILL - 0.5), "in flight at a kill"),  # written down after the kill
+        (again(KILL - 30), ""),  # before anybody died
+        (again(KILL + 30, "a/sms"), ""),  # long committed when its sender died
+    ],
+)
+def test_a_repeat_needs_a_kill_around_it(planted: Callable[[Books], Books], reason: str) -> None:
+    """What was in flight may come again once; nothing else may."""
+    assert planted(RIGHT).repeats == {reason: 1}
+
+
+def test_a_successor_that_comes_late_still_explains() -> None:
+    """On a busy machine it may take minutes to start: the time counts from its first message."""
+    late = replace(RIGHT, received=[*RIGHT.received, taken("x", KILL + 200), taken("b/sms", KILL + 230)])
+    early = replace(RIGHT, received=[*RIGHT.received, taken("x", KILL + 20), taken("b/sms", KILL + 230)])
+    assert late.repeats == {"in flight at a kill": 1}
+    assert early.repeats == {"": 1}
+
+
+def test_a_missing_answer_explains() -> None:
+    """Who was told that it was not taken, or nothing at all, may ask again."""
+    lied = replace(RIGHT, received=[taken("a/sms", 1, told=False), *RIGHT.received[1:], taken("a/sms", 2)])
+    silent = replace(
+        again(KILL - 400, "a/sms")(RIGHT),
+        outcomes=[*RIGHT.outcomes, Attempt(delivery_id="a/sms", result="uncertain", state="in_flight")],
+    )
+    assert lied.repeats == {"told no": 1}
+    assert silent.repeats == {"uncertain": 1}
