@@ -76,7 +76,7 @@ def event(user: str) -> Event:
 
 
 async def fill(pool: asyncpg.Pool, table: str, first: int, count: int) -> None:
-    """Rows of so many events, made by PostgreSQL out of one: only the event's and the user's ids differ."""
+    """Rows of so many events, made by PostgreSQL out of one: only the event's id and the key differ."""
     pattern = event("u0")
     payload = _WIRE.encode(pattern)
     place = payload.index(pattern.event_id.encode()) + 1

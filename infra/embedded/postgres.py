@@ -45,6 +45,7 @@ SETTINGS = {
     "shared_buffers": "128MB",
     "max_connections": "200",  # every stage has a pool, and people look in
     "max_wal_size": "1GB",
+    "wal_level": "logical",  # so that Debezium can read the outbox here too
     "log_min_messages": "warning",
     "log_line_prefix": "%m [%p] %q%u@%d ",
     "timezone": "UTC",

@@ -39,6 +39,7 @@ for _command in (
     "pipeline.cli.publish:publish",
     "pipeline.cli.recall:recall",
     "pipeline.cli.breaker:breaker",
+    "pipeline.cli.outbox:outbox",
     "pipeline.cli.dead:dead",
     "pipeline.cli.inspect:why",
     "pipeline.cli.ledger:ledger",

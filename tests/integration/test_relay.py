@@ -9,8 +9,9 @@ import asyncpg
 import pytest
 
 from pipeline.adapters.kafka.produce import KafkaProducer
-from pipeline.adapters.postgres.outbox import PostgresOutbox, release
+from pipeline.adapters.postgres.outbox import PostgresOutbox
 from pipeline.adapters.postgres.pool import close, connect, session, transaction
+from pipeline.adapters.postgres.waiting import release
 from pipeline.adapters.wire.codec import Wire
 from pipeline.adapters.wire.ids import LockFile
 from pipeline.model.errors import DependencyDown

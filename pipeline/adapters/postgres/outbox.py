@@ -40,13 +40,6 @@ async def insert(connection: Connection, event: Event, record: Outgoing) -> tupl
     return str(id), seq is not None
 
 
-async def release(connection: Connection, ids: Sequence[str] | None = None) -> int:
-    """Let parked rows (all of them, when none are named) wait again; gives how many."""
-    with translated():
-        status: str = await connection.execute(_SQL["release"], ids)
-    return int(status.removeprefix("INSERT 0 "))
-
-
 class PostgresOutbox:
     """The port `Outbox`: the rows of the shares that it holds, in one session of PostgreSQL that it keeps."""
 

@@ -79,3 +79,16 @@ select (select count(*) from everpost.outbox) as waiting,
           and database = (select oid from pg_database where datname = current_database())
         group by pid order by 1 desc
     ) as shares
+
+-- name: here
+-- How far PostgreSQL's log has come.
+select pg_current_wal_insert_lsn()::text
+
+-- name: passed
+-- Whether the reader of a slot has confirmed the log up to a place; no row when there is no such slot.
+select coalesce(confirmed_flush_lsn >= $2::text::pg_lsn, false)
+from pg_replication_slots where slot_name = $1 and slot_type = 'logical'
+
+-- name: prune
+-- All that this transaction sees.
+delete from everpost.outbox
