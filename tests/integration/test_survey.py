@@ -22,7 +22,7 @@ from pipeline.model.errors import DependencyDown
 from pipeline.model.event import Channel
 from pipeline.model.hold import Timer
 from pipeline.model.outcome import Outcome
-from pipeline.model.topics import OUTCOMES, deliver, retry
+from pipeline.model.topics import DECISIONS, OUTCOMES, RELEASED, deliver, retry
 from pipeline.sdk import outbox
 from tests.support import services
 from tests.support.commands import last, run
@@ -167,6 +167,42 @@ async def test_what_is_lost_is_driven_again_once(own_kafka: str, postgres: str) 
     found = [WIRE.decode(Delivery, m.value() or b"") for m in read_topic(own_kafka, email)]
     assert Counter(one.delivery_id for one in found) == {ids["lost"]: 2, ids["over"]: 2, ids["done"]: 1}
     assert {one.attempt for one in found} == {1}
+
+
+async def test_what_the_log_has_forgotten_is_not_driven_again(own_kafka: str, postgres: str) -> None:
+    """As after PostgreSQL was restored from an older backup: the topics tell that all three have ended since."""
+    environment = {**os.environ, "EVERPOST_BOOTSTRAP_SERVERS": own_kafka, "EVERPOST_POSTGRES_DSN": postgres}
+    bulk, fcm, id = "notification.events.bulk", deliver("fcm", "normal"), str(uuid4())
+    place: dict[str, Any] = {"source_topic": bulk, "source_partition": 0, "decided_at": THEN}
+    put(own_kafka, fcm, bulk, bulk, bulk)
+    for topic, group in ((fcm, "everpost.send.fcm"), (bulk, "everpost.route")):
+        read_to_the_end(own_kafka, group, topic)
+    planned = (Planned(delivery_id=id, channel="fcm", address_id="a-1"),)
+    known = [
+        decision("e-0", source_offset=0, deliveries=planned, **place),
+        decision("e-2", source_offset=2, verdict="held", reason="due", due_at=THEN, **place),
+    ]
+    since = [
+        decision("e-1", source_offset=1, **place),
+        decision("e-2", source_topic=RELEASED, source_offset=0, release_of=f"{bulk}/0/2", decided_at=THEN),
+    ]
+    producer = Producer({"bootstrap.servers": own_kafka})
+    for one in since:
+        producer.produce(DECISIONS, WIRE.encode(one), b"acme/u-1", 0)
+    producer.produce(OUTCOMES, WIRE.encode(outcome(id, event_id="e-0", at=THEN)), b"acme/u-1", 0)
+    assert producer.flush(60) == 0
+    async with migrated(postgres) as pool:
+        log = PostgresLog(pool)
+        await log.write(known, [])
+        for topic in (DECISIONS, OUTCOMES):
+            read_to_the_end(own_kafka, "everpost.account", topic)
+        done = run(environment, "ledger", "redrive", "--all", "--why", "a test")
+        assert "3 of them" in done.stderr
+        assert "older backup" in done.stderr
+        await log.write([since[1]], [outcome(id, event_id="e-0", at=THEN)])
+        done = run(environment, "ledger", "redrive", "--all", "--why", "a test")
+        assert f"1 of them ({bulk}/0/1)" in done.stderr
+    assert len(read_topic(own_kafka, bulk)) == 3
 
 
 async def test_one_process_watches_and_another_takes_over(postgres: str) -> None:

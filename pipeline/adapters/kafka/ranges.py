@@ -1,7 +1,7 @@
 """Frozen parts of topics: chosen once by their offsets, then read as often as needed, always the same."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import cast
@@ -14,6 +14,7 @@ from pipeline.model.replay import Range
 
 _TIMEOUT = 15.0  # seconds for one question, or without a record or an end, after which Kafka counts as away
 _AGAIN = 0.1  # seconds between two questions for a leader
+_AT_ONCE = 5_000  # letters
 Place = tuple[str, int]  # topic, partition
 
 
@@ -142,6 +143,16 @@ class RangeReader:
         if offset >= end - 1 and place in self._open:
             self._open.discard(place)
             self._reader.pause([TopicPartition(*place)])
+
+
+def read_all(servers: str, ranges: Sequence[Range]) -> Iterator[Letter]:
+    """All letters of these ranges. Raises DependencyDown."""
+    reader = RangeReader(servers, ranges, {})
+    try:
+        while letters := reader.read(_AT_ONCE):
+            yield from letters
+    finally:
+        reader.close()
 
 
 def _letter(message: Message, place: Place, offset: int) -> Letter:

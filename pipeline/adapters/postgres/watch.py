@@ -38,6 +38,13 @@ async def still_open(pool: asyncpg.Pool, seen: Sequence[Open]) -> Sequence[Open]
     return [one for one in seen if one.delivery_id in left]
 
 
+async def attempts(pool: asyncpg.Pool, delivery_ids: Sequence[str]) -> frozenset[tuple[str, int]]:
+    """Their attempts that the log knows, by delivery and number. Raises DependencyDown."""
+    async with session(pool) as connection:
+        rows = await connection.fetch(_SQL["attempts"], delivery_ids)
+    return frozenset((row["delivery_id"], row["attempt"]) for row in rows)
+
+
 async def held_too_long(pool: asyncpg.Pool, before: datetime, limit: int) -> Sequence[Held]:
     """Held events that were due before then. Raises DependencyDown."""
     async with session(pool) as connection:

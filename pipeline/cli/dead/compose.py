@@ -12,7 +12,7 @@ from dataclasses import replace
 import asyncpg
 
 from pipeline.adapters.kafka.forward import Forwarder, Progress
-from pipeline.adapters.kafka.ranges import RangeReader, freeze, not_passed
+from pipeline.adapters.kafka.ranges import RangeReader, freeze, not_passed, read_all
 from pipeline.adapters.kafka.rewrite import Rewriter
 from pipeline.adapters.postgres.profiles import PostgresProfiles
 from pipeline.adapters.postgres.recalls import Fresh, PostgresRecalls
@@ -31,8 +31,6 @@ from pipeline.stages.replay.step import Replay
 from pipeline.stages.replay.tools import Told, Tools
 from pipeline.stages.retry.step import GROUP as RETRY
 from pipeline.wiring import catalogue, clock, pool, wire
-
-_AT_ONCE = 5_000  # letters
 
 
 def operator() -> str:
@@ -157,14 +155,7 @@ def _wait_again(servers: str, run: Run, forwarder: Forwarder, taken: Sequence[tu
         replace(run.ranges[n], first=min(o for m, o in taken if m == n))
         for n in dict.fromkeys(n for n, _ in taken)
     ]
-    records: list[Outgoing] = []
-    reader = RangeReader(servers, parts, {})
-    try:
-        while letters := reader.read(_AT_ONCE):
-            found = [one for one in letters if (one.topic, one.partition, one.offset) in wanted]
-            records.extend(_as_it_was(one) for one in found)
-    finally:
-        reader.close()
+    records = [_as_it_was(one) for one in read_all(servers, parts) if one[:3] in wanted]
     counts = forwarder.progress()
     ends: Progress = {
         (one.topic, one.partition): (one.end, counts.get((one.topic, one.partition), (0, {}))[1])

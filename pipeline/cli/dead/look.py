@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from rich.markup import escape
 
 from pipeline import settings
-from pipeline.adapters.kafka.ranges import RangeReader
+from pipeline.adapters.kafka.ranges import RangeReader, read_all
 from pipeline.adapters.postgres.replays import PostgresReplays
 from pipeline.adapters.wire.sketch import Sketcher
 from pipeline.cli.dead.compose import ranges, sketcher
@@ -29,7 +29,6 @@ from pipeline.stages.replay.select import matches, owner
 from pipeline.stages.replay.stats import AGES, Matrix
 from pipeline.wiring import clock, pool, wire
 
-_READ = 5_000  # letters at once
 AsJson = Annotated[bool, Parameter(help="print one JSON object on the last line")]
 Found = tuple[Letter, Sketch | None]
 
@@ -120,19 +119,10 @@ def _scan(current: Settings, chosen: Selection, *, in_retry: bool) -> Iterator[F
     """Everything that is meant, as of now."""
     contents = sketcher(current)
     meant = ranges(current.bootstrap_servers, chosen, in_retry=in_retry)
-    for letter in _letters(current.bootstrap_servers, meant):
+    for letter in read_all(current.bootstrap_servers, meant):
         sketch = _sketch(contents, letter)
         if matches(chosen, letter, sketch, partial(_data, contents, sketch)):
             yield letter, sketch
-
-
-def _letters(servers: str, meant: Sequence[Range]) -> Iterator[Letter]:
-    reader = RangeReader(servers, meant, {})
-    try:
-        while letters := reader.read(_READ):
-            yield from letters
-    finally:
-        reader.close()
 
 
 def _sketch(contents: Sketcher, letter: Letter) -> Sketch | None:

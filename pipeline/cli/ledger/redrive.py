@@ -23,8 +23,14 @@ from pipeline.model.watch import Stuck, Survey
 from pipeline.settings import Settings
 from pipeline.wiring import clock, pool
 from pipeline.wiring.survey import NAMED, survey
+from pipeline.wiring.untold import untold
 
 _BEFORE = timedelta(minutes=5)  # a record is written after what it follows from, but two clocks may differ
+_UNTOLD = (
+    "{count:,} of them ({some}) are not lost: the topics tell what became of them, and the notification log does "
+    "not, as after PostgreSQL was restored from an older backup. Let the account stage read again: stop it, set the "
+    "offsets of its group everpost.account back to before the backup, start it. Nothing was sent"
+)
 _TIERS = tuple(retry(tier.name) for tier in TIERS)
 
 
@@ -89,6 +95,8 @@ async def _redrive(
         if not meant.count:
             _ = answer({"status": "done", "sent": 0, "counts": {}}) if json else say("Nothing is lost.")
             return 0
+        if moved := await untold(current, connections, meant.single, meant.parts):
+            raise ConfigurationError(_UNTOLD.format(count=len(moved), some=", ".join(sorted(moved)[:3])))
         run = _run(meant, why, _ranges(current.bootstrap_servers, meant))
         await PostgresReplays(connections).add(run)
     progress = Progress(run)

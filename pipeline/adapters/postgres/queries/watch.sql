@@ -69,3 +69,7 @@ with decided as (
 )
 select tenant, hour, sum(accepted) as accepted, sum(final) as final, sum(in_flight) as in_flight
 from all_events group by tenant, hour order by hour, tenant
+
+-- name: attempts
+-- What the log knows of these deliveries' attempts.
+select distinct delivery_id, attempt from everpost.attempt_log where delivery_id = any($1::text[])
