@@ -92,9 +92,9 @@ def run_stage(name: Stage, settings: Settings) -> int:
 
 
 @asynccontextmanager
-async def pool(settings: Settings) -> AsyncGenerator[asyncpg.Pool]:
+async def pool(settings: Settings, *, stateless: bool = False) -> AsyncGenerator[asyncpg.Pool]:
     """Connections to Postgres. Raises DependencyDown."""
-    found = await connect(settings.postgres_dsn.get_secret_value())
+    found = await connect(settings.postgres_dsn.get_secret_value(), stateless=stateless)
     try:
         yield found
     finally:

@@ -43,7 +43,7 @@ async def _send(settings: Settings, stage: Stage) -> None:
     channel: Channel = stage.removeprefix("send-")  # pyright: ignore[reportAssignmentType] - one name per channel
     async with (
         loop.until_told() as stop,
-        pool(settings) as connections,
+        pool(settings, stateless=True) as connections,
         loop.producer(settings, stage) as producer,
         loop.consumer(settings, send.topics(channel), group(channel)) as consumer,
         _providers(settings, channel, connections) as providers,

@@ -27,15 +27,27 @@ _SERVER = {
 }
 
 
-async def connect(dsn: str, *, size: int = 10) -> asyncpg.Pool:
+async def connect(dsn: str, *, size: int = 10, stateless: bool = False) -> asyncpg.Pool:
     """A pool of at most `size` connections; the first is opened at once, so a wrong DSN shows here.
 
+    `stateless`: who uses it leaves nothing in a session (locks, listeners, settings), so that there is nothing
+    to be cleaned when a connection is given back, which is a question to the server each time.
     Raises DependencyDown when nothing answers, ConfigurationError when it refuses us.
     """
     with translated():
         return await asyncpg.create_pool(
-            dsn, min_size=1, max_size=size, timeout=CONNECT, command_timeout=COMMAND, server_settings=_SERVER
+            dsn,
+            min_size=1,
+            max_size=size,
+            timeout=CONNECT,
+            command_timeout=COMMAND,
+            server_settings=_SERVER,
+            reset=_nothing if stateless else None,
         )
+
+
+async def _nothing(_connection: object) -> None:
+    """Nothing is to be cleaned."""
 
 
 async def close(pool: asyncpg.Pool) -> None:

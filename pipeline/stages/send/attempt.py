@@ -43,6 +43,7 @@ from pipeline.stages.send.decide import (
     unrenderable,
 )
 from pipeline.stages.send.facts import Facts
+from pipeline.stages.send.patience import Patience
 from pipeline.stages.send.pause import Abandoned
 from pipeline.stages.send.records import Settled, settled, unreadable
 from pipeline.stages.send.ways import Astray, Elsewhere, Pass, Provider, Way, Ways
@@ -96,18 +97,16 @@ class Attempts:
         self._ways = ways
         self._facts = facts
         self._outage = Outage(_log)
-        self._waiting: set[asyncio.Timeout] = set()
+        self._patience = Patience(tools.send_timeout + _MARGIN)
 
     @property
     def waiting(self) -> int:
         """How many requests wait for their answer."""
-        return len(self._waiting)
+        return len(self._patience)
 
     def hurry(self) -> None:
         """The process leaves: whoever waits for an answer now waits no longer, and it counts as uncertain."""
-        now = asyncio.get_running_loop().time()
-        for limit in self._waiting:
-            limit.reschedule(now)
+        self._patience.end()
 
     async def make(self, source: Incoming, mine: Callable[[], bool]) -> Settled:
         """One attempt. Raises Abandoned when `mine` becomes false before anything was sent."""
@@ -242,11 +241,8 @@ class Attempts:
 
     async def _send(self, way: Way, message: Message) -> Outcome:
         connector = way.connector
-        limit = asyncio.timeout(self._tools.send_timeout + _MARGIN)
         try:
-            async with limit:
-                self._waiting.add(limit)
-                return await connector.send(message)
+            return await self._patience.wait(connector.send(message))
         except TimeoutError:
             return Uncertain(reason=f"{connector.name} gave no answer in time")
         except Exception as error:  # noqa: BLE001 - a connector's bug must not stop the partition of one message
@@ -257,8 +253,6 @@ class Attempts:
                 by=connector.name,
             )
             return Uncertain(reason=f"{connector.name} failed with {type(error).__name__}")
-        finally:
-            self._waiting.discard(limit)
 
     def _category(self, delivery: Delivery) -> Category:
         kind = self._tools.catalogue.get(delivery.type)

@@ -31,10 +31,8 @@ from pipeline.stages.send.ways import Ways
 
 _IDLE = 0.2  # seconds that a read waits for the first record
 _FULL = 0.02  # seconds when a lane is full: its slots come free while the others have nothing
-_LINGER = 0.01  # seconds that what has ended waits for more of its kind, to be written and committed at once
-_LEAST = (
-    16  # a lane is read again when this part of the slots is free: each read costs as much as ten records
-)
+_LINGER = 0.02  # seconds that what has ended waits for more of its kind, to be written and committed at once
+_LEAST = 8  # a lane is read again when this part of the slots is free: each read costs as much as ten records
 _AWAY = 0.5  # seconds between two tries while Kafka is away
 _LOOK = 0.2  # seconds between two looks at the operator's order and at the gate
 _LEAVE = 9.0  # seconds after a stop until the process goes, whatever is still to be written
