@@ -151,8 +151,8 @@ BUGS = (
         (
             Edit(
                 "pipeline/stages/send/attempt.py",
-                "elif self._gate.answered(verdict.result, probe=probe, era=era):",
-                "elif self._gate.answered(verdict.result, probe=probe, era=era) or True:",
+                "if gate.answered(verdict.result, probe=found.probe, era=found.era):",
+                "if gate.answered(verdict.result, probe=found.probe, era=found.era) or True:",
             ),
         ),
         "tests/unit/stages/test_send_breaker.py::test_a_probe_that_is_refused_is_not_given_up_on_its_last_attempt",

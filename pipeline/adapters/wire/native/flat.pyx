@@ -13,11 +13,12 @@ Whatever is damaged, out of range or of another type gives None: the general way
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.datetime cimport datetime_new, import_datetime
 from cpython.object cimport PyObject_GenericSetAttr
-from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from datetime import UTC, datetime
+
+from pipeline.adapters.wire.native.span cimport Span, read_flag, read_long, read_size, read_some, read_text
 
 import_datetime()
 
@@ -32,10 +33,6 @@ cdef enum:
 
 cdef object _UTC = UTC
 cdef object _ABROAD = (ValueError, OverflowError, TypeError, AttributeError)
-
-cdef struct Span:
-    const unsigned char *at
-    const unsigned char *end
 
 cdef struct Room:
     unsigned char *at
@@ -98,26 +95,26 @@ cdef class Flat:
     cdef object _field(self, Span *span, char kind):
         cdef int64_t number
         if kind == b"s":
-            return _text(span)
+            return read_text(span)
         if kind == b"S" or kind == b"I" or kind == b"T" or kind == b"N":
-            if not _some(span):
+            if not read_some(span):
                 return None
             return self._field(span, kind + 32)  # the lower letter; there is none for N
         if kind == b"i":
-            return _long(span)
+            return read_long(span)
         if kind == b"t":
-            return _time(_long(span))
+            return _time(read_long(span))
         if kind == b"e":
-            number = _long(span)
+            number = read_long(span)
             if not 0 <= number < len(self.symbols):
                 raise ValueError
             return self.symbols[number]
         if kind == b"?":
-            return _flag(span)
+            return read_flag(span)
         if kind == b"d":
             return _data(span)
         if kind == b"b":
-            number = _size(span)
+            number = read_size(span)
             span.at += number
             return PyBytes_FromStringAndSize(<const char *> span.at - number, number)
         raise ValueError
@@ -152,59 +149,17 @@ cdef class Flat:
         raise ValueError
 
 
-cdef int64_t _long(Span *span) except? -1:
-    cdef uint64_t rest = 0
-    cdef int shift = 0
-    cdef unsigned char byte
-    while span.at < span.end and shift < 63:
-        byte = span.at[0]
-        span.at += 1
-        rest |= <uint64_t> (byte & 127) << shift
-        if byte < 128:
-            return <int64_t> (rest >> 1) ^ -<int64_t> (rest & 1)
-        shift += 7
-    raise ValueError
-
-
-cdef Py_ssize_t _size(Span *span) except -1:
-    cdef int64_t size = _long(span)
-    if size < 0 or size > span.end - span.at:
-        raise ValueError
-    return size
-
-
-cdef str _text(Span *span):
-    cdef Py_ssize_t size = _size(span)
-    span.at += size
-    return PyUnicode_DecodeUTF8(<const char *> span.at - size, size, NULL)
-
-
-cdef bint _flag(Span *span) except -1:
-    if span.at >= span.end or span.at[0] > 1:
-        raise ValueError
-    span.at += 1
-    return span.at[-1]
-
-
-cdef bint _some(Span *span) except -1:
-    """Whether a union with null has a value."""
-    cdef int64_t branch = _long(span)
-    if branch != 0 and branch != 1:
-        raise ValueError
-    return branch
-
-
 cdef dict _data(Span *span):
     cdef dict found = {}
-    cdef int64_t count = _long(span)
+    cdef int64_t count = read_long(span)
     cdef str name
     while count:
         if count < 0:
             raise ValueError
         for _ in range(count):
-            name = _text(span)
-            found[name] = _value(span, _long(span))
-        count = _long(span)
+            name = read_text(span)
+            found[name] = _value(span, read_long(span))
+        count = read_long(span)
     return found
 
 
@@ -213,15 +168,15 @@ cdef object _value(Span *span, int64_t branch):
     if branch == 0:
         return None
     if branch == 1:
-        return _flag(span)
+        return read_flag(span)
     if branch == 2:
-        return _long(span)
+        return read_long(span)
     if branch == 3 and span.end - span.at >= 8:
         memcpy(&number, span.at, 8)  # as an x86 or an ARM has it, too
         span.at += 8
         return number
     if branch == 4:
-        return _text(span)
+        return read_text(span)
     raise ValueError
 
 
