@@ -11,6 +11,9 @@ so that a gateway in another language needs no connector at all:
     EVERPOST_CONNECTOR_WEBHOOK_URL=https://sms.example.com/send
     EVERPOST_CONNECTOR_WEBHOOK_SECRETS=whsec_...
 
+A provider that tells later what became of a message offers `create_receiver(options)` in the same file: it reads the
+callback once its signature holds, and the stage `receipts` does the rest. `vonage.py` and `twilio.py` do so.
+
 Then write `connectors/sandbox/<name>.py`, give it a rig in `tests/contract/rigs_b.py`, and let both pass
 `pytest -m conformance`. A channel, other than a provider, belongs to the pipeline: preferences, templates and
 topics know it by name.

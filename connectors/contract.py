@@ -8,7 +8,7 @@ A connector module offers `create(options) -> Connector`, called inside the runn
 named in `pyproject.toml` under the entry-point group `everpost.connectors`. `options` are strings;
 a missing or malformed one raises `BadOptions` with the option's name and what to set.
 
-Where a provider tells later what became of a message, the module also offers `receiver(options) -> Receiver`,
+Where a provider tells later what became of a message, the module also offers `create_receiver(options) -> Receiver`,
 with the same options. It opens nothing: the pipeline listens, and hands it each callback.
 """
 

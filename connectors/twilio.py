@@ -356,7 +356,7 @@ class TwilioReceiver:
         return base64.b64encode(hmac.new(self._token, text.encode(), hashlib.sha1).digest())
 
 
-def receiver(options: Mapping[str, str]) -> TwilioReceiver:
+def create_receiver(options: Mapping[str, str]) -> TwilioReceiver:
     """What reads the status callbacks, by the same options. Raises BadOptions."""
     given = Options("twilio", options)
     token = given.text("signing_token", given.text("auth_token"))

@@ -298,7 +298,7 @@ def _parameters(callback: Callback) -> dict[str, str]:
         raise Forged("neither a form nor JSON") from error
 
 
-def receiver(options: Mapping[str, str]) -> VonageReceiver:
+def create_receiver(options: Mapping[str, str]) -> VonageReceiver:
     """What reads the receipts, by the same options. Raises BadOptions."""
     given = Options("vonage", options)
     secret, method = given.text("signature_secret"), given.text("signature_method", _METHODS[0])

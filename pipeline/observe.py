@@ -40,6 +40,7 @@ LogEvent = Literal[
     "channel.resumed",  # the probe succeeded
     "breaker.turned",  # the breaker of a channel's provider has opened, closed, or heard an operator
     "outbox.shares",  # a relay holds more or fewer shares of the outbox than before
+    "receipt.refused",  # a callback that is not the provider's, or about nothing that is known
     "outbox.set_aside",  # an outbox row that Kafka refuses is parked
     "address.deactivated",  # the provider says that an address is dead
     "publish.abandoned",  # a client was closed before Kafka acknowledged these events: they may be lost

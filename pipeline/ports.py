@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol, TypeVar
 
 from pipeline.model.decision import Decision
-from pipeline.model.delivery import Delivery
+from pipeline.model.delivery import Delivery, Owner
 from pipeline.model.engagement import Engagement
 from pipeline.model.event import Event, Value
 from pipeline.model.hold import Hold, Timer
@@ -139,8 +139,26 @@ class Timers(Protocol):
 class Log(Protocol):
     """The notification log in Postgres."""
 
-    async def write(self, decisions: Sequence[Decision], outcomes: Sequence[Outcome]) -> None:
+    async def write(
+        self, decisions: Sequence[Decision], outcomes: Sequence[Outcome], engagements: Sequence[Engagement]
+    ) -> None:
         """Write in one transaction; the same records again change nothing."""
+        ...
+
+
+class Owners(Protocol):
+    """The notification log, asked whose a delivery is."""
+
+    async def find(self, delivery_id: str) -> Owner | None:
+        """None while the log does not know it."""
+        ...
+
+
+class Receipts(Protocol):
+    """What providers have told after they took a message."""
+
+    async def fate(self, delivery_id: str) -> str | None:
+        """What became of a delivery, in the words of `connectors.contract.Fate`; None: nothing was told."""
         ...
 
 

@@ -109,6 +109,12 @@ class Settings(BaseSettings):
         default_factory=dict[str, float],
         description='requests a second that a provider may get from all senders together, as JSON: {"vonage": 30}',
     )
+    receipts: str | None = Field(
+        default=None,
+        pattern=r"^\S+:\d{1,5}$",
+        description="host:port where the stage receipts listens, behind a proxy with TLS, at /receipts/<provider>; "
+        "then an SMS whose answer was lost waits for its receipt",
+    )
     heartbeat: Path | None = Field(
         default=None,
         description="file that a stage touches while its loop turns, for a container's health check",

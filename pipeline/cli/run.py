@@ -19,6 +19,7 @@ def run(stage: Annotated[Stage, Parameter(help="which stage")]) -> int:
     - hold: events that wait for their time, back to the router when due
     - send-...: deliveries of one channel to its provider
     - retry: from the retry tiers back to the senders, when due
-    - account: decisions and outcomes into the notification log
+    - account: decisions, outcomes and what came back into the notification log
+    - receipts: what providers tell later, heard at EVERPOST_RECEIPTS
     """
     return run_stage(stage, settings.load())

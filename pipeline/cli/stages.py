@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from infra.embedded.supervisor import Supervisor
 from pipeline.adapters.kafka.admin import Report, apply
@@ -17,7 +17,7 @@ from pipeline.adapters.wire.registry import register_all
 from pipeline.model.errors import DependencyDown
 from pipeline.model.topics import table
 from pipeline.settings import CONNECTOR_PREFIX, Settings
-from pipeline.wiring import Stage, pool
+from pipeline.wiring import STAGES, pool
 
 _SANDBOX = "providers"  # the program's name
 _START = 30.0  # seconds until the local providers listen
@@ -74,7 +74,8 @@ def wait_for_providers(supervisor: Supervisor, directory: Path) -> Providers:
 def start_stages(supervisor: Supervisor, current: Settings, options: Mapping[str, str]) -> None:
     """Run one process of every stage; each finds Kafka, Postgres and its provider by its environment."""
     environment = {**surroundings(current), **options}
-    for stage in get_args(Stage):
+    stages = STAGES if current.receipts is None else (*STAGES, "receipts")
+    for stage in stages:
         supervisor.add(stage, (sys.executable, "-m", "pipeline.cli.main", "run", stage), environment)
 
 

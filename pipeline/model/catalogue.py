@@ -15,6 +15,8 @@ from pipeline.model.event import CHANNELS, LANES, Channel, Event, Lane, Value
 
 Choice = Literal["all", "first"]
 CHOICES: tuple[Choice, ...] = get_args(Choice)
+WhenUncertain = Literal["give_up", "repeat"]
+WHEN_UNCERTAIN: tuple[WhenUncertain, ...] = get_args(WhenUncertain)
 Kind = Literal["string", "integer", "number", "boolean"]
 _TYPES: Mapping[Kind, tuple[type, ...]] = {
     "string": (str,),
@@ -51,6 +53,7 @@ class Category:
     required: bool = False  # passes an opt-out: security codes and the like
     on_by_default: frozenset[Channel] = frozenset(CHANNELS)
     caps: Mapping[Channel, Cap] = field(default_factory=dict[Channel, Cap])  # absent: no limit
+    uncertain: WhenUncertain = "give_up"  # an SMS whose answer was lost and of which no receipt came
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,8 @@ REPLAY = "__dlq.replay."
 REPLAY_RUN, REPLAY_COUNT = REPLAY + "run", REPLAY + "count"
 REPLAY_AS_OF = REPLAY + "as.of"
 AS_OF_DECISION = (REPLAY_AS_OF, b"decision")  # the sender goes by the preferences that the router found
+# On a record that waits in a retry tier for its receipt. A replay leaves it out: then an operator has decided.
+AWAITS_RECEIPT = ("__send.awaits", b"receipt")
 OURS = frozenset(
     {
         *(PREFIX + name for name in ("topic", "partition", "offset", "group", "delivery.count", "message")),
@@ -42,6 +44,7 @@ OURS = frozenset(
         REPLAY_RUN,
         REPLAY_COUNT,
         REPLAY_AS_OF,
+        AWAITS_RECEIPT[0],
     }
 )
 _DIGITS = 20  # more than 64 bits have

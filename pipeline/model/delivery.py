@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pipeline.model.event import Channel, Lane
@@ -40,6 +40,15 @@ class Delivery:
     decided_at: datetime
     traceparent: str | None = None
     event: bytes
+
+
+class Owner(NamedTuple):
+    """Whose a delivery is."""
+
+    tenant: str
+    user_id: str
+    event_id: str
+    channel: Channel
 
 
 def delivery_id(tenant: str, user_id: str, event_id: str, channel: Channel, address_id: str) -> str:

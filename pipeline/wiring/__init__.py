@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import asyncpg
 
@@ -39,7 +39,10 @@ Stage = Literal[
     "send-email",
     "retry",
     "account",
+    "receipts",
 ]
+# What always runs; receipts come in only where EVERPOST_RECEIPTS says so.
+STAGES: tuple[Stage, ...] = tuple(stage for stage in get_args(Stage) if stage != "receipts")
 
 # Where each is put together, by `run(stage, settings)`.
 _MODULES: Mapping[Stage, str] = {
@@ -53,6 +56,7 @@ _MODULES: Mapping[Stage, str] = {
     "send-email": "send",
     "retry": "retry",
     "account": "account",
+    "receipts": "receipts",
 }
 
 _log = Log(__name__)

@@ -14,6 +14,7 @@ from connectors.contract import BadOptions, Connector
 from pipeline.adapters.postgres.breakers import Wish
 from pipeline.adapters.postgres.profiles import PostgresProfiles
 from pipeline.adapters.postgres.recalls import Fresh, PostgresRecalls
+from pipeline.adapters.postgres.receipts import PostgresReceipts
 from pipeline.adapters.render.liquid import Liquid
 from pipeline.model.errors import ConfigurationError
 from pipeline.model.event import Channel
@@ -60,6 +61,7 @@ async def _send(settings: Settings, stage: Stage) -> None:
             tiers=scaled(settings.retry_scale),
             send_timeout=settings.send_timeout,
             recalls=recalls,
+            receipts=None if settings.receipts is None else PostgresReceipts(connections),
         )
         sender = send.Sender(
             tools=tools,

@@ -3,20 +3,19 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
 from pipeline.cli.main import app
 from pipeline.settings import PREFIX, Settings
-from pipeline.wiring import Stage
+from pipeline.wiring import STAGES
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.kafka.yml"
 COMPOSE: dict[str, Any] = YAML(typ="safe").load(FILE)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-STAGES: tuple[str, ...] = get_args(Stage)
 ONE_SHOT = ("bootstrap", "schemas")
 LASTING = [name for name in SERVICES if name not in ONE_SHOT]
 _DRAIN = 10  # seconds that a sender takes to let go

@@ -13,6 +13,7 @@ from pipeline.adapters.render.liquid import Liquid
 from pipeline.adapters.wire.codec import Wire
 from pipeline.adapters.wire.ids import LockFile
 from pipeline.model.breaker import Limits, Order
+from pipeline.model.catalogue import Catalogue
 from pipeline.model.delivery import Delivery, delivery_id
 from pipeline.model.errors import DependencyDown
 from pipeline.model.event import Channel, Event, user_key
@@ -105,6 +106,23 @@ class MemoryProfiles:
         return {user: self.by_user[user] for user in users if user in self.by_user}
 
 
+class MemoryReceipts:
+    """What was told of deliveries; DependencyDown while it is away."""
+
+    def __init__(self, **fates: str) -> None:
+        self.fates = dict(fates)
+        self.away = False
+        self.asked = 0
+
+    async def fate(self, delivery_id: str) -> str | None:
+        """One question."""
+        self.asked += 1
+        await asyncio.sleep(0)
+        if self.away:
+            raise DependencyDown("away for the test")
+        return self.fates.get(delivery_id)
+
+
 class OneTemplate:
     """The same words for everything, or none."""
 
@@ -169,6 +187,8 @@ class Rig:
     profiles: MemoryProfiles = field(default_factory=MemoryProfiles)
     templates: OneTemplate = field(default_factory=OneTemplate)
     recalls: Recalls = field(default_factory=Recalls)
+    receipts: MemoryReceipts | None = None
+    catalogue: Catalogue = field(default_factory=lambda: CATALOGUE)
 
     def __post_init__(self) -> None:
         self.kafka = MemoryKafka(self.clock)
@@ -183,12 +203,13 @@ class Rig:
             providers=self.providers or self._serving(),
             templates=self.templates,
             renderer=Liquid(),
-            catalogue=CATALOGUE,
+            catalogue=self.catalogue,
             wire=WIRE,
             clock=clock or self.clock,
             tiers=self.tiers,
             send_timeout=self.send_timeout,
             recalls=lambda: self.recalls,
+            receipts=self.receipts,
         )
         return Sender(
             tools=tools,

@@ -22,7 +22,17 @@ from liquid import Environment, StrictUndefined
 from liquid.exceptions import LiquidError
 
 from pipeline.adapters.files.toml import Table, read
-from pipeline.model.catalogue import CHOICES, LONGEST_CAP, Cap, Catalogue, Category, EventType, Kind, Variable
+from pipeline.model.catalogue import (
+    CHOICES,
+    LONGEST_CAP,
+    WHEN_UNCERTAIN,
+    Cap,
+    Catalogue,
+    Category,
+    EventType,
+    Kind,
+    Variable,
+)
 from pipeline.model.event import CHANNELS, LANES, Channel
 from pipeline.model.template import Template
 
@@ -92,6 +102,7 @@ def categories(source: Table) -> dict[str, Category]:
             required=table.take("required", bool, default=False),
             on_by_default=frozenset(table.some_of("on_by_default", CHANNELS, default=CHANNELS)),
             caps=_caps(table.table("caps")),
+            uncertain=table.one_of("uncertain", WHEN_UNCERTAIN, default="give_up"),
         )
         table.end()
     return found

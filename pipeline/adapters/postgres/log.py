@@ -6,7 +6,7 @@ read again, in any order and mixture, leave the same rows.
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from pipeline.adapters.postgres.pool import Connection, transaction
 from pipeline.adapters.postgres.profiles import deactivate_addresses
 from pipeline.adapters.postgres.statements import load
 from pipeline.model.decision import Decision
+from pipeline.model.engagement import Engagement
 from pipeline.model.outcome import Outcome
 from pipeline.model.standing import order, precedence
 from pipeline.model.topics import RELEASED
@@ -43,8 +44,14 @@ class PostgresLog:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    async def write(self, decisions: Sequence[Decision], outcomes: Sequence[Outcome]) -> None:
-        """Write in one transaction, and take addresses that a provider called dead out of use.
+    async def write(
+        self,
+        decisions: Sequence[Decision],
+        outcomes: Sequence[Outcome],
+        engagements: Sequence[Engagement] = (),
+    ) -> None:
+        """Write in one transaction, take addresses that a provider called dead out of use, and suppress those
+        whose owner complained or told the provider to stop.
 
         Raises DependencyDown; then nothing is written.
         """
@@ -53,7 +60,11 @@ class PostgresLog:
             await _insert(connection, "plans", _plans(decisions))
             await _insert(connection, "states", _states(outcomes))
             await _insert(connection, "attempts", map(_ATTEMPT, outcomes))
-            await deactivate_addresses(connection, _dead_addresses(outcomes))
+            await _insert(connection, "engagements", map(_engagement, engagements))
+            await deactivate_addresses(
+                connection, _latest([*_dead_addresses(outcomes), *await _bounced(connection, engagements)])
+            )
+            await _insert(connection, "suppress", _unwanted(engagements))
 
 
 async def _insert(connection: Connection, statement: str, rows: Iterable[Sequence[Any]]) -> None:
@@ -103,13 +114,44 @@ def _states(outcomes: Sequence[Outcome]) -> Iterable[Sequence[Any]]:
 
 
 def _dead_addresses(outcomes: Sequence[Outcome]) -> Sequence[tuple[str, str, datetime]]:
-    """An address twice in one statement would be judged by either; the later word is the stronger one."""
-    dead = {
-        o.address_id: (o.address_id, _clean(o.reason or o.code or o.outcome), o.at)
-        for o in sorted(outcomes, key=attrgetter("at"))
+    return [
+        (o.address_id, _clean(o.reason or o.code or o.outcome), o.at)
+        for o in outcomes
         if o.outcome == "invalid_address" and _is_uuid(o.address_id)
-    }
-    return list(dead.values())
+    ]
+
+
+def _latest(dead: Sequence[tuple[str, str, datetime]]) -> Sequence[tuple[str, str, datetime]]:
+    """An address twice in one statement would be judged by either; the later word is the stronger one."""
+    return list({one[0]: one for one in sorted(dead, key=itemgetter(2))}.values())
+
+
+def _engagement(one: Engagement) -> Sequence[Any]:
+    facts = orjson.dumps(dict(one.facts)).decode()
+    return (one.engagement_id, one.delivery_id, one.kind, facts, one.verdict, one.reason, one.at)
+
+
+async def _bounced(
+    connection: Connection, engagements: Sequence[Engagement]
+) -> Sequence[tuple[str, str, datetime]]:
+    """The addresses that receipts call dead, as `_dead_addresses` gives those of outcomes."""
+    dead = [one for one in engagements if one.kind == "bounce" and one.facts.get("fate") == "dead_address"]
+    if not dead:
+        return []
+    rows = await connection.fetch(
+        _SQL["bounced"],
+        [_clean(one.delivery_id) for one in dead],
+        [_clean(f"receipt {one.facts.get('code', '')}") for one in dead],
+        [one.at for one in dead],
+    )
+    return [(row["address_id"], row["reason"], row["at"]) for row in rows if _is_uuid(row["address_id"])]
+
+
+def _unwanted(engagements: Sequence[Engagement]) -> Iterable[Sequence[Any]]:
+    """Deliveries whose address is not to be written to any more, and why."""
+    return [
+        (one.delivery_id, one.kind, one.at) for one in engagements if one.kind in ("complaint", "unsubscribe")
+    ]
 
 
 def _is_uuid(text: str) -> bool:

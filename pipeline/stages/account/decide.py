@@ -1,4 +1,4 @@
-"""What a batch of records says: decisions, outcomes, and what nobody can read. Pure."""
+"""What a batch of records says: decisions, outcomes, engagements, and what nobody can read. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,13 +6,14 @@ from typing import Protocol, TypeVar
 
 from pipeline.model.dead import Cause, dead_letter
 from pipeline.model.decision import Decision
+from pipeline.model.engagement import Engagement
 from pipeline.model.errors import Unreadable
 from pipeline.model.outcome import Outcome
 from pipeline.model.record import Incoming, Outgoing
-from pipeline.model.topics import DECISIONS
+from pipeline.model.topics import DECISIONS, ENGAGEMENT
 
 GROUP = "everpost.account"
-R = TypeVar("R", Decision, Outcome)
+R = TypeVar("R", Decision, Outcome, Engagement)
 
 
 class Decoder(Protocol):
@@ -29,6 +30,7 @@ class Read:
 
     decisions: list[Decision] = field(default_factory=list[Decision])
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
+    engagements: list[Engagement] = field(default_factory=list[Engagement])
     dead: list[Outgoing] = field(default_factory=list[Outgoing])  # for notification.dead
 
 
@@ -39,6 +41,8 @@ def read(batch: Sequence[Incoming], decoder: Decoder) -> Read:
         try:
             if record.topic == DECISIONS:
                 found.decisions.append(decoder.decode(Decision, record.value))
+            elif record.topic == ENGAGEMENT:
+                found.engagements.append(decoder.decode(Engagement, record.value))
             else:
                 found.outcomes.append(decoder.decode(Outcome, record.value))
         except Unreadable as error:

@@ -1,6 +1,6 @@
 """One batch of the account stage, as numbered steps.
 
-    1 fetch    decisions and outcomes
+    1 fetch    decisions, outcomes and engagements
     2 write    the log, in one Postgres transaction
     3 dead     what nobody can read goes to notification.dead, acknowledged
     4 commit   the offsets
@@ -14,13 +14,13 @@ from collections.abc import Sequence
 
 from pipeline.model.errors import DependencyDown
 from pipeline.model.record import Incoming
-from pipeline.model.topics import DECISIONS, OUTCOMES
+from pipeline.model.topics import DECISIONS, ENGAGEMENT, OUTCOMES
 from pipeline.observe import Log, Meter, heartbeat, span
 from pipeline.ports import Codec, Consumer, Producer
 from pipeline.ports import Log as NotificationLog
 from pipeline.stages.account.decide import read
 
-TOPICS = (DECISIONS, OUTCOMES)
+TOPICS = (DECISIONS, OUTCOMES, ENGAGEMENT)
 _log = Log(__name__)
 _meter = Meter()
 _WAIT = 0.5  # seconds that a fetch waits for its first record, and so how long a stop may take
@@ -30,12 +30,13 @@ _PAUSE = 1.0  # seconds before the next try when Postgres or Kafka is away
 async def step(batch: Sequence[Incoming], codec: Codec, log: NotificationLog, producer: Producer) -> None:
     """Make a batch durable. Raises DependencyDown: the same batch again is harmless."""
     found = read(batch, codec)
-    await log.write(found.decisions, found.outcomes)
+    await log.write(found.decisions, found.outcomes, found.engagements)
     if found.dead:
         await producer.send_all(found.dead)
         _log.error("record.rejected", count=len(found.dead))
     _meter.add("messaging.client.consumed.messages", len(found.decisions), destination=DECISIONS)
     _meter.add("messaging.client.consumed.messages", len(found.outcomes), destination=OUTCOMES)
+    _meter.add("messaging.client.consumed.messages", len(found.engagements), destination=ENGAGEMENT)
 
 
 async def run(

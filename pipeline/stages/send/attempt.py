@@ -1,6 +1,7 @@
 """One delivery, from its record to what is to be written down.
 
 1 read      the delivery and the event in it; what cannot be read is dead
+  receipt   for an SMS whose answer was lost: what has become of it (`uncertain.py`)?
 2 way       a provider that is well, or wait (`ways.py`)
 3 ask       too late? still wanted, and where? (asked again for a retry, or when time has passed) recalled?
 4 words     template and event to a message
@@ -17,7 +18,7 @@ from typing import TypeVar
 
 from connectors.contract import Message, Outcome, Uncertain
 from pipeline.model.catalogue import Catalogue, Category
-from pipeline.model.dead import AS_OF_DECISION
+from pipeline.model.dead import AS_OF_DECISION, AWAITS_RECEIPT
 from pipeline.model.delivery import Delivery
 from pipeline.model.errors import DependencyDown, Unreadable
 from pipeline.model.event import Channel, Event
@@ -26,7 +27,7 @@ from pipeline.model.recall import Recalls
 from pipeline.model.record import Incoming
 from pipeline.model.template import Unrenderable
 from pipeline.observe import Log, Outage
-from pipeline.ports import Clock, Codec, Renderer, Templates
+from pipeline.ports import Clock, Codec, Receipts, Renderer, Templates
 from pipeline.stages.send.decide import (
     Current,
     Pause,
@@ -46,6 +47,7 @@ from pipeline.stages.send.facts import Facts
 from pipeline.stages.send.patience import Patience
 from pipeline.stages.send.pause import Abandoned
 from pipeline.stages.send.records import Settled, settled, unreadable
+from pipeline.stages.send.uncertain import by_receipt, waiting
 from pipeline.stages.send.ways import Astray, Elsewhere, Pass, Provider, Way, Ways
 from pipeline.stages.send.words import to_message
 
@@ -70,6 +72,7 @@ class Tools:
     tiers: tuple[Tier, ...]
     send_timeout: float  # seconds
     recalls: Callable[[], Recalls] = Recalls  # the orders in force at this moment
+    receipts: Receipts | None = None  # None: none come, so an SMS whose answer was lost is given up at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +123,10 @@ class Attempts:
         except Unreadable as error:
             _log.warning("record.rejected", topic=source.topic, offset=source.offset, error=str(error))
             return unreadable(source, self._tools.channel, error)
-        judged = await self._judge(delivery, AS_OF_DECISION in source.headers, mine)
+        judged = None
+        if AWAITS_RECEIPT in source.headers:
+            judged = await self._by_receipt(delivery, mine)
+        judged = judged or await self._judge(delivery, AS_OF_DECISION in source.headers, mine)
         return await self._patiently(
             lambda: settled(
                 wire,
@@ -167,10 +173,33 @@ class Attempts:
         if isinstance(verdict, Pause):
             gate.fault(verdict.reason, verdict.code, probe=found.probe)
             return None
+        if verdict.disposition == "uncertain" and self._tools.receipts is not None:
+            category, tools = self._category(delivery), self._tools
+            verdict = waiting(delivery, verdict, category, tools.clock(), tools.tiers)
         if verdict.result == "throttled":
             found.way.throttled()
         if gate.answered(verdict.result, probe=found.probe, era=found.era):
             return _Judged(verdict=verdict, provider=found.way.name, seconds=answer.seconds)
+        return None
+
+    async def _by_receipt(self, delivery: Delivery, mine: Callable[[], bool]) -> _Judged | None:
+        """What has become of an SMS whose answer was lost; None: it is to be sent again."""
+        fate = await self._fate(delivery.delivery_id, mine)
+        verdict = by_receipt(fate, self._category(delivery))
+        return verdict and _Judged(verdict=verdict, provider=delivery.provider or "")
+
+    async def _fate(self, delivery_id: str, mine: Callable[[], bool]) -> str | None:
+        while self._tools.receipts is not None:
+            try:
+                fate = await self._tools.receipts.fate(delivery_id)
+            except DependencyDown as error:
+                self._outage.down(error)
+                await asyncio.sleep(_AWAY)
+                if not mine():
+                    raise Abandoned from error
+            else:
+                self._outage.back()
+                return fate
         return None
 
     async def _wanted(

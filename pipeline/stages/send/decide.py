@@ -48,6 +48,7 @@ class Verdict:
     climb: Climb | None = None
     disposition: Disposition | None = None
     counted: bool = True  # as an attempt: the next one has the next number
+    awaits: bool = False  # a receipt: when it comes back, that is asked for first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

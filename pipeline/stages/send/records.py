@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pipeline.model.breaker import Order, Standing
-from pipeline.model.dead import Cause, dead_letter, replayed
+from pipeline.model.dead import AWAITS_RECEIPT, Cause, dead_letter, replayed
 from pipeline.model.delivery import Delivery
 from pipeline.model.event import Channel, user_key
 from pipeline.model.ladder import Climb
@@ -52,7 +52,8 @@ def settled(
     if verdict.climb is not None:
         value = wire.encode(next_attempt(delivery, verdict, verdict.climb, now, provider))
         topic = retry(verdict.climb.tier.name)
-        written.append(Outgoing(topic=topic, key=key, value=value, headers=replayed(source.headers)))
+        headers = (*replayed(source.headers), AWAITS_RECEIPT) if verdict.awaits else replayed(source.headers)
+        written.append(Outgoing(topic=topic, key=key, value=value, headers=headers))
     if verdict.disposition is not None:
         cause = Cause(
             disposition=verdict.disposition,

@@ -14,7 +14,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -36,12 +36,11 @@ from pipeline.cli.stages import (
 from pipeline.model.event import Channel
 from pipeline.model.profile import Address, Profile
 from pipeline.settings import Settings
-from pipeline.wiring import Stage, clock, pool
+from pipeline.wiring import STAGES, clock, pool
 from tests.faults.load import TENANT, channels
 from tests.faults.whole.load import USERS, name
 from tests.support.services import cache, until
 
-STAGES: tuple[Stage, ...] = get_args(Stage)
 _RETRY_SCALE = 0.01  # the ladder of 10 s to 6 h shrinks to 0.1 s to 216 s
 _HTTP = 10.0  # seconds
 _ENDED = re.compile(r"(\S+) ended ")

@@ -47,7 +47,7 @@ def by_vonage(form: Mapping[str, str], method: str = "sha256") -> Callback:
 def test_twilio_by_its_words(status: str, code: str, fate: str) -> None:
     """Status and error say what became of it; number and words are left out."""
     form = {"MessageSid": "SM1", "MessageStatus": status, "To": "+15005550006", "Body": "a & b"}
-    found = twilio.receiver(TWILIO).read(by_twilio(form | ({"ErrorCode": code} if code else {})))
+    found = twilio.create_receiver(TWILIO).read(by_twilio(form | ({"ErrorCode": code} if code else {})))
     assert found is not None
     assert (found.delivery_id, found.fate, found.code) == ("d-1", fate, code)
     assert not found.facts.keys() & {"To", "Body"}
@@ -76,7 +76,7 @@ def test_vonage_by_its_words(status: str, code: str, fate: str, method: str) -> 
         "client-ref": "d=1&",
         "timestamp": "1",
     }
-    found = vonage.receiver({**VONAGE, "signature_method": method}).read(by_vonage(form, method))
+    found = vonage.create_receiver({**VONAGE, "signature_method": method}).read(by_vonage(form, method))
     assert found is not None
     assert (found.delivery_id, found.fate, found.code) == ("d=1&", fate, code)
     assert "msisdn" not in found.facts
@@ -88,7 +88,7 @@ def test_vonage_by_get_and_by_json() -> None:
     signed = by_vonage(form).body.decode()
     sig = signed.rpartition("sig=")[2]
     json = f'{{"status": "delivered", "client-ref": "d-1", "timestamp": 1, "sig": "{sig}"}}'
-    reader = vonage.receiver(VONAGE)
+    reader = vonage.create_receiver(VONAGE)
     by_get = reader.read(Callback(query=signed, headers={}, body=b""))
     by_json = reader.read(
         Callback(query="", headers={"content-type": "application/json"}, body=json.encode())
@@ -99,7 +99,7 @@ def test_vonage_by_get_and_by_json() -> None:
 
 def test_md5hash_is_the_digest_of_text_and_secret() -> None:
     """Vonage's oldest way: MD5 over the parameters and then the secret, no HMAC."""
-    reader = vonage.receiver({**VONAGE, "signature_method": "md5hash"})
+    reader = vonage.create_receiver({**VONAGE, "signature_method": "md5hash"})
     # printf '&client-ref=d-1&status=delivered&timestamp=1secret' | md5sum
     body = b"client-ref=d-1&status=delivered&timestamp=1&sig=" + _MD5
     assert isinstance(reader.read(Callback(query="", headers=FORM_TYPE, body=body)), Receipt)
@@ -111,8 +111,11 @@ _MD5 = b"9a9327c255e83f33db469177d153ef0b"
 @pytest.mark.parametrize(
     ("reader", "true"),
     [
-        (twilio.receiver(TWILIO), by_twilio({"MessageStatus": "delivered"})),
-        (vonage.receiver(VONAGE), by_vonage({"status": "delivered", "client-ref": "d-1", "timestamp": "1"})),
+        (twilio.create_receiver(TWILIO), by_twilio({"MessageStatus": "delivered"})),
+        (
+            vonage.create_receiver(VONAGE),
+            by_vonage({"status": "delivered", "client-ref": "d-1", "timestamp": "1"}),
+        ),
     ],
     ids=["twilio", "vonage"],
 )
@@ -144,24 +147,26 @@ def test_no_stranger_is_believed(
 
 def test_twilio_signs_with_the_port_or_without() -> None:
     """Both are Twilio's."""
-    reader = twilio.receiver({**TWILIO, "status_callback": "https://everpost.example:8443/receipts/twilio"})
+    reader = twilio.create_receiver(
+        {**TWILIO, "status_callback": "https://everpost.example:8443/receipts/twilio"}
+    )
     for url in ("https://everpost.example:8443/receipts/twilio", URL):
         assert reader.read(by_twilio({"MessageStatus": "sent"}, url=url)) is not None
 
 
 def test_what_is_not_ours_is_no_receipt() -> None:
     """A signed callback of another program on the same account says nothing to us."""
-    assert twilio.receiver(TWILIO).read(by_twilio({"MessageStatus": "sent"}, query="")) is None
-    assert vonage.receiver(VONAGE).read(by_vonage({"status": "delivered", "timestamp": "1"})) is None
+    assert twilio.create_receiver(TWILIO).read(by_twilio({"MessageStatus": "sent"}, query="")) is None
+    assert vonage.create_receiver(VONAGE).read(by_vonage({"status": "delivered", "timestamp": "1"})) is None
 
 
 @pytest.mark.parametrize(
     ("make", "options"),
     [
-        (twilio.receiver, {"auth_token": "token"}),
-        (twilio.receiver, {"auth_token": "token", "status_callback": "http://plain.example"}),
-        (vonage.receiver, {}),
-        (vonage.receiver, {**VONAGE, "signature_method": "rot13"}),
+        (twilio.create_receiver, {"auth_token": "token"}),
+        (twilio.create_receiver, {"auth_token": "token", "status_callback": "http://plain.example"}),
+        (vonage.create_receiver, {}),
+        (vonage.create_receiver, {**VONAGE, "signature_method": "rot13"}),
     ],
 )
 def test_options_that_are_missing_are_named(

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model.dead import (
+    AWAITS_RECEIPT,
     OURS,
     PREFIX,
     REPLAY_AS_OF,
@@ -58,7 +59,7 @@ def test_what_came_is_kept_byte_for_byte(value: bytes | None, headers: Headers) 
     assert letter.headers[: len(foreign)] == foreign
     ours = [name for name, _ in letter.headers if name.startswith(PREFIX)]
     assert len(ours) == len(set(ours)) == len(letter.headers) - len(foreign)
-    assert set(ours) | {REPLAY_RUN, REPLAY_COUNT, REPLAY_AS_OF} == OURS
+    assert set(ours) | {REPLAY_RUN, REPLAY_COUNT, REPLAY_AS_OF, AWAITS_RECEIPT[0]} == OURS
 
 
 def test_every_fact_can_be_read_back() -> None:

@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 from pipeline.adapters.wire.codec import Wire
 from pipeline.adapters.wire.ids import LockFile
 from pipeline.model.decision import Decision
+from pipeline.model.engagement import Engagement
 from pipeline.model.errors import DependencyDown
 from pipeline.model.outcome import Outcome
 from pipeline.model.record import Incoming, Outgoing
@@ -71,7 +72,9 @@ class World:
         """Dead letters."""
         self._use(f"dead {len(records)}")
 
-    async def write(self, decisions: Sequence[Decision], outcomes: Sequence[Outcome]) -> None:
+    async def write(
+        self, decisions: Sequence[Decision], outcomes: Sequence[Outcome], engagements: Sequence[Engagement]
+    ) -> None:
         """The log."""
         self._use(f"write {len(decisions)} {len(outcomes)}")
 

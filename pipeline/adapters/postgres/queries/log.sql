@@ -60,3 +60,29 @@ select * from unnest(
     $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::integer[]
 )
 on conflict do nothing
+
+-- name: engagements
+-- One row a fact; the same again changes nothing.
+insert into everpost.engagement_log (engagement_id, delivery_id, kind, facts, verdict, reason, at)
+select * from unnest(
+    $1::text[], $2::text[], $3::text[], $4::jsonb[], $5::text[], $6::text[], $7::timestamptz[]
+)
+on conflict do nothing
+
+-- name: bounced
+-- The addresses of deliveries, each once with the last word.
+select distinct on (d.address_id) d.address_id, told.reason, told.at
+from unnest($1::text[], $2::text[], $3::timestamptz[]) as told (delivery_id, reason, at)
+join everpost.delivery_log d using (delivery_id)
+order by d.address_id, told.at desc
+
+-- name: suppress
+-- Put the addresses of deliveries on their tenant's suppression list; the first reason stays.
+insert into everpost.suppression (tenant, channel, value, reason, at)
+select a.tenant, a.channel, everpost.listed(a.channel, a.value), (array_agg(told.reason order by told.at))[1], min(told.at)
+from unnest($1::text[], $2::text[], $3::timestamptz[]) as told (delivery_id, reason, at)
+join everpost.delivery_log d using (delivery_id)
+join everpost.address a on a.address_id::text = d.address_id and a.tenant = d.tenant
+group by 1, 2, 3
+order by 1, 2, 3
+on conflict do nothing

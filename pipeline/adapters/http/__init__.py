@@ -1,0 +1,1 @@
+"""HTTP from outside: the door that providers call."""
