@@ -29,6 +29,7 @@ from pipeline.adapters.wire.codec import Wire
 from pipeline.adapters.wire.ids import LockFile
 from pipeline.model import window
 from pipeline.model.event import Event
+from pipeline.model.moment import ms
 from pipeline.model.topics import DECISIONS, WINDOW
 from pipeline.model.window import Page
 from pipeline.wiring import clock
@@ -44,7 +45,7 @@ def remember(servers: str, decisions: int) -> None:
     producer = Producer(
         {"bootstrap.servers": servers, "linger.ms": 20, "queue.buffering.max.kbytes": 262_144}
     )
-    chance, now = random.Random(1), window.ms(clock())
+    chance, now = random.Random(1), ms(clock())
     packed = window.pack(TOPIC, 0, "deliver", now, b"12345678")
     for number in range(decisions // _PAGE):
         page = Page(entries={chance.randbytes(window.ID): packed for _ in range(_PAGE)})

@@ -10,9 +10,10 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal, NamedTuple
 
+from pipeline.model.moment import moment, ms
 from pipeline.model.record import Headers, Incoming, Outgoing
 from pipeline.model.topics import DEAD
 
@@ -117,7 +118,7 @@ class Letter(NamedTuple):
     def failed(self, which: Literal["first", "last"]) -> datetime:
         """When it failed for the first or the last time, UTC."""
         at = _number(self.fact(f"{which}.failure.at")) or self.at
-        return datetime.fromtimestamp(at / 1000, UTC)
+        return moment(at)
 
 
 def dead_headers(source: Incoming, cause: Cause, *, group: str, stage: str) -> Headers:
@@ -167,7 +168,7 @@ def _schema_id(value: bytes | None) -> str:
 
 
 def _milliseconds(at: datetime | None) -> str:
-    return "" if at is None else str(int(at.timestamp() * 1000))
+    return "" if at is None else str(ms(at))
 
 
 def _number(text: str) -> int:

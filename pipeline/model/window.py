@@ -16,7 +16,7 @@ import hashlib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import get_args
 
 from pipeline.model.decision import Verdict
@@ -142,17 +142,3 @@ def _rows(value: bytes, end: int) -> Iterator[tuple[bytes, bytes]]:
 def merged(before: Sequence[int], new: Sequence[int]) -> list[int]:
     """The next offsets after both."""
     return [max(pair) for pair in zip(before, new, strict=True)]
-
-
-def ms(at: datetime) -> int:
-    """Milliseconds since 1970."""
-    return (at - _EPOCH) // _MS
-
-
-def moment(ms: int) -> datetime:
-    """The moment, UTC."""
-    return _EPOCH + timedelta(milliseconds=ms)
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MS = timedelta(milliseconds=1)

@@ -9,12 +9,13 @@ from opentelemetry import trace
 
 from pipeline.model.catalogue import Catalogue
 from pipeline.model.event import Channel, Event, Lane, Value
+from pipeline.model.moment import ms
 from pipeline.observe import span
 
 
 def uuid7(now: datetime, chance: int) -> UUID:
     """A UUID of version 7 (RFC 9562, 5.7): 48 bits of milliseconds, then 74 bits of chance."""
-    milliseconds = int(now.timestamp() * 1000)
+    milliseconds = ms(now)
     high, low = chance >> 62 & 0xFFF, chance & (1 << 62) - 1
     return UUID(int=milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low)
 

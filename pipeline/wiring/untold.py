@@ -15,11 +15,11 @@ from pipeline.adapters.kafka.ranges import freeze, read_all
 from pipeline.adapters.postgres.watch import attempts
 from pipeline.model.decision import Decision
 from pipeline.model.errors import Unreadable
+from pipeline.model.moment import moment
 from pipeline.model.outcome import Outcome
 from pipeline.model.replay import Range
 from pipeline.model.topics import DECISIONS, OUTCOMES
 from pipeline.model.watch import Stuck
-from pipeline.model.window import moment
 from pipeline.ports import Codec
 from pipeline.settings import Settings
 from pipeline.wiring import wire

@@ -59,6 +59,7 @@ async def test_what_was_written_again_leaves_its_place_once_its_run_has_ended(po
         found, head = await look(pool, 9)
         assert (found.accepted, len(found.missing), head) == (9, 1, 7)  # it may have died before it sent them
         await move(runs, "overtaken", "done")
+        assert await runs.results("overtaken") == {"for the router": 2}
         found, head = await look(pool, 11)
         assert (found.accepted, found.undecided, found.balanced, head) == (9, 4, True, 7)
         await taken(runs, "late", 7, 8)

@@ -7,7 +7,6 @@ aiokafka's defaults lose or invent records here, so each that is overridden has 
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -15,6 +14,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from pipeline.adapters.kafka.tracker import Done, Partition, Tracker, ahead_of
 from pipeline.model.errors import ConfigurationError, DependencyDown
+from pipeline.model.moment import moment
 from pipeline.model.record import Incoming
 from pipeline.observe import Log
 
@@ -247,7 +247,7 @@ class KafkaConsumer:
             key=raw.key,
             value=raw.value,
             headers=tuple(raw.headers),
-            at=datetime.fromtimestamp(raw.timestamp / 1000, UTC),
+            at=moment(raw.timestamp),
             assignment=assignment,
         )
 

@@ -8,6 +8,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pipeline.model.errors import ConfigurationError, DependencyDown
+from pipeline.model.moment import ms
 
 _TIMEOUT = 10.0  # seconds for each of the two questions
 _AGAIN = 0.1  # seconds between two questions for a leader
@@ -32,7 +33,7 @@ def offsets_at(servers: str, topics: Sequence[str], at: datetime) -> Mapping[tup
     Raises as `end_offsets`.
     """
     ends = end_offsets(servers, topics)
-    found = _offsets(servers, topics, OffsetSpec.for_timestamp(int(at.timestamp() * 1000)))
+    found = _offsets(servers, topics, OffsetSpec.for_timestamp(ms(at)))
     return {place: offset if offset >= 0 else ends[place] for place, offset in found.items()}
 
 

@@ -8,7 +8,7 @@ user. So the question comes first, and answered exactly: by reading the decision
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from aiokafka.partitioner import murmur2
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 
 from pipeline.adapters.kafka.ends import begin_offsets
 from pipeline.model.errors import ConfigurationError, DependencyDown
+from pipeline.model.moment import moment, ms
 
 _TIMEOUT = 15.0  # seconds for one question, and without a record or an end while reading
 _CHANGE = 30.0  # seconds for one change of the cluster
@@ -108,7 +109,7 @@ def remembered(servers: str, decisions: str, partitions: int, since: datetime) -
 
     Raises DependencyDown, ConfigurationError when the topic is not there.
     """
-    at = int(since.timestamp() * 1000)
+    at = ms(since)
     wanted = [TopicPartition(decisions, n, at) for _, n in begin_offsets(servers, [decisions])]
     consumer = _consumer(servers)
     try:
@@ -131,7 +132,7 @@ def remembered(servers: str, decisions: str, partitions: int, since: datetime) -
         decisions=total,
         moving=moving,
         users=len(users),
-        latest=datetime.fromtimestamp(latest / 1000, UTC) if moving else None,
+        latest=moment(latest) if moving else None,
     )
 
 

@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from pipeline.adapters.kafka.ends import begin_offsets, end_offsets
 from pipeline.adapters.kafka.ranges import Place
 from pipeline.model.errors import DependencyDown
+from pipeline.model.moment import moment
 
 _TIMEOUT = 15.0  # seconds, for one question, and without a record or an end
 
@@ -80,7 +81,7 @@ def _written(message: Message, end: int) -> datetime | None:
     """When it was written; None at the end. Before the end, behind an open transaction: long ago."""
     error = message.error()
     if error is None:
-        return datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+        return moment(message.timestamp()[1])
     if error.code() != KafkaError._PARTITION_EOF:
         raise KafkaException(error)
     return None if (message.offset() or 0) >= end else datetime.fromtimestamp(0, UTC)

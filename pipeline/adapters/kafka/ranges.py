@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from pipeline.model.dead import Letter
 from pipeline.model.errors import ConfigurationError, DependencyDown
+from pipeline.model.moment import ms
 from pipeline.model.replay import Range
 
 _TIMEOUT = 15.0  # seconds for one question, or without a record or an end, after which Kafka counts as away
@@ -74,7 +75,7 @@ def _bounds(reader: Consumer, place: Place) -> tuple[int, int]:
 
 def _offsets_at(reader: Consumer, places: Sequence[Place], since: datetime) -> dict[Place, int]:
     """The first offset of each written since then; beyond the end where there is none."""
-    at = int(since.timestamp() * 1000)
+    at = ms(since)
     found = reader.offsets_for_times([TopicPartition(*place, at) for place in places], _TIMEOUT)
     return {(one.topic, one.partition): one.offset if one.offset >= 0 else 1 << 62 for one in found}
 

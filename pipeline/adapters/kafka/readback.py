@@ -8,6 +8,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pipeline.adapters.kafka.ends import end_offsets
 from pipeline.model.errors import DependencyDown
+from pipeline.model.moment import ms
 
 # Seconds without a record or an end, after which Kafka counts as away. What lies behind the transaction of
 # a process that hangs comes when the broker has ended it: after its 12 s, looked for every 10 s.
@@ -57,7 +58,7 @@ def values(servers: str, topic: str, partitions: Iterable[int], since: datetime)
 def _starts(consumer: Consumer, topic: str, starts: Mapping[int, int | datetime]) -> list[TopicPartition]:
     known = [TopicPartition(topic, partition, at) for partition, at in starts.items() if isinstance(at, int)]
     wanted = [
-        TopicPartition(topic, partition, int(at.timestamp() * 1000))
+        TopicPartition(topic, partition, ms(at))
         for partition, at in starts.items()
         if isinstance(at, datetime)
     ]

@@ -18,7 +18,6 @@ partition number of every lane, which deduplication needs and cooperative-sticky
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -26,6 +25,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from pipeline.adapters.kafka.bulk import BulkProducer
 from pipeline.adapters.kafka.deadline import watchdog
 from pipeline.model.errors import ConfigurationError, DependencyDown
+from pipeline.model.moment import moment
 from pipeline.model.record import Incoming, Records, Written
 from pipeline.model.topics import WINDOW
 from pipeline.observe import Log
@@ -309,7 +309,7 @@ def _incoming(message: Message) -> Incoming:
         key=message.key(),
         value=message.value(),
         headers=tuple((name, _bytes(value)) for name, value in message.headers() or ()),
-        at=datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC),
+        at=moment(message.timestamp()[1]),
     )
 
 

@@ -18,6 +18,7 @@ from pipeline.model.dead import Letter
 from pipeline.model.errors import Unreadable
 from pipeline.model.event import CHANNELS, LANES, Event
 from pipeline.model.hold import Hold
+from pipeline.model.moment import ms
 from pipeline.model.replay import Kind, Sketch
 from pipeline.model.topics import DEAD
 
@@ -107,7 +108,7 @@ class Sketcher:
 
     def _event(self, value: bytes) -> Sketch:
         event = self._wire.decode(Event, value)
-        ends = None if event.expires_at is None else int(event.expires_at.timestamp() * 1000)
+        ends = None if event.expires_at is None else ms(event.expires_at)
         return Sketch(
             "event", "", event.event_id, event.user_id, event.tenant, event.type, "", "", event.priority, "", None,
             0, ends, event.collapse_key, False, value, 0,
@@ -116,7 +117,7 @@ class Sketcher:
     def _hold(self, value: bytes) -> Sketch:
         hold = self._wire.decode(Hold, value)
         held = f"{hold.source_topic}/{hold.source_partition}/{hold.source_offset}"
-        ends = int(hold.expires_at.timestamp() * 1000)
+        ends = ms(hold.expires_at)
         return self._event(hold.event)._replace(kind="hold", delivery_id=held, expires_at=ends)
 
     def _cut(self, id: int) -> _Halves:

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
 
@@ -22,6 +22,7 @@ from pipeline.model.dead import Letter
 from pipeline.model.delivery import Delivery
 from pipeline.model.errors import ConfigurationError, Unreadable
 from pipeline.model.event import Event
+from pipeline.model.moment import moment, ms
 from pipeline.model.replay import Range, Selection, Sketch, Standing
 from pipeline.settings import Settings
 from pipeline.stages.replay.decide import claim_of
@@ -95,7 +96,7 @@ def show(
 def stats(filters: Chosen = None, *, retry: InRetry = False, json: AsJson = False) -> int:
     """Count dead letters by error and age: what to look at first."""
     current, now = settings.load(), clock()
-    matrix = Matrix(int(now.timestamp() * 1000))
+    matrix = Matrix(ms(now))
     for letter, _ in _scan(current, selection(filters, now), in_retry=retry):
         matrix.add(letter)
     rows = matrix.rows()
@@ -151,8 +152,8 @@ def _row(letter: Letter, sketch: Sketch | None, standing: Standing | None, now: 
     tenant, user = owner(letter, sketch)
     return {
         "place": letter.place,
-        "at": datetime.fromtimestamp(letter.at / 1000, UTC).isoformat(),
-        "age": _age(now - datetime.fromtimestamp(letter.at / 1000, UTC)),
+        "at": moment(letter.at).isoformat(),
+        "age": _age(now - moment(letter.at)),
         "tenant": tenant,
         "user": user,
         "type": "" if sketch is None else sketch.type,

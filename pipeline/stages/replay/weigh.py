@@ -8,6 +8,7 @@ from pipeline.model.dead import AS_OF_DECISION, OURS, REPLAY_COUNT, REPLAY_RUN, 
 from pipeline.model.delivery import Delivery
 from pipeline.model.errors import Unreadable
 from pipeline.model.event import Event, Value
+from pipeline.model.moment import ms
 from pipeline.model.recall import Recalls
 from pipeline.model.record import Headers, Outgoing
 from pipeline.model.replay import Claim, Fate, Run, Selection, Sketch, Standing
@@ -107,7 +108,7 @@ class Weigher:
     async def _judge(self, cases: Sequence[Case]) -> None:
         tools, terms = self._tools, self._terms
         standing = await tools.books.standing([case.claim for case in cases], self._run.run_id)
-        recalls, now = await tools.recalls(), int(tools.clock().timestamp() * 1000)
+        recalls, now = await tools.recalls(), ms(tools.clock())
         for n, case in enumerate(cases):
             case.standing = standing.get(n)
             found = case.sketch or case.defect

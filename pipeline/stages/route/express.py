@@ -16,6 +16,7 @@ from pipeline.model import avro, window
 from pipeline.model.catalogue import SKEW, plain_id, plainly_valid
 from pipeline.model.delivery import delivery_ids
 from pipeline.model.event import content
+from pipeline.model.moment import moment, ms
 from pipeline.model.profile import Profile
 from pipeline.model.quiet import opens_at
 from pipeline.model.recall import Recalls
@@ -46,8 +47,8 @@ class Express:
     latest: int = field(init=False)  # ms: what was created later is no ordinary event
 
     def __post_init__(self) -> None:
-        self.now = window.ms(self.maker.at)
-        self.latest = window.ms(self.maker.at + SKEW)
+        self.now = ms(self.maker.at)
+        self.latest = ms(self.maker.at + SKEW)
 
     def decide(self, at: int) -> bool:
         """Whether the event at this place was ordinary, and is decided. Raises DependencyDown."""
@@ -92,7 +93,7 @@ class Express:
             collapse_key=collapse_key,
             type=kind.type.name,
             template_version=kind.type.template_version,
-            created_at=window.moment(created_at),
+            created_at=moment(created_at),
         )
         return found is not None
 
@@ -156,7 +157,7 @@ class Express:
             avro.long(self.records.offsets[at]),
             avro.long(self.now),
             b"\x10" + digest,
-            avro.text(gates.until(window.moment(end))),
+            avro.text(gates.until(moment(end))),
             avro.some(avro.long(end)),
             avro.long(len(raw)) + raw,
             seen.collapse_key or b"",

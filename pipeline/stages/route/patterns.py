@@ -7,9 +7,10 @@ marks, and the bytes of its ruling are cut at the marks.
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from pipeline.model import avro, window
+from pipeline.model import avro
 from pipeline.model.catalogue import Catalogue, EventType
 from pipeline.model.event import LANES, Event, Lane
+from pipeline.model.moment import ms
 from pipeline.model.profile import Profile
 from pipeline.model.record import Incoming
 from pipeline.model.topics import DECISIONS
@@ -91,10 +92,10 @@ class PatternMaker:
         marks = (
             avro.text(event.event_id),
             avro.long(probe.source.offset),
-            avro.long(window.ms(self.at)),
+            avro.long(ms(self.at)),
             b"\x10" + event.content,
             avro.text(gates.until(end)),
-            avro.some(avro.long(window.ms(end))),
+            avro.some(avro.long(ms(end))),
             avro.long(len(probe.raw)) + probe.raw,
             b"" if event.collapse_key is None else avro.text(event.collapse_key),
             b"" if event.traceparent is None else avro.text(event.traceparent),

@@ -8,6 +8,7 @@ from pipeline.model.decision import Decision
 from pipeline.model.errors import Unreadable
 from pipeline.model.event import Event, user_key
 from pipeline.model.hold import Hold
+from pipeline.model.moment import ms
 from pipeline.model.record import Incoming, Outgoing
 from pipeline.model.topics import DECISIONS, HOLDS, RELEASED, deliver
 from pipeline.model.window import Page
@@ -75,7 +76,7 @@ def remember(page: Page, decision: Decision) -> None:
     # hold of a release that was rejected has ended.
     if decision.verdict == "duplicate" or (decision.verdict == "rejected" and not decision.release_of):
         return
-    at = window.ms(decision.decided_at)
+    at = ms(decision.decided_at)
     key = user_key(decision.tenant, decision.user_id)
     id = window.identity(key, decision.event_id.encode())
     page.entries[id] = window.pack(topic, offset, decision.verdict, at, decision.content)

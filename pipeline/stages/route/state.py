@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from pipeline.model import window
+from pipeline.model.moment import ms
 from pipeline.model.window import SOURCES, WINDOW, WINDOW_MS, Page
 from pipeline.observe import Log
 from pipeline.ports import Clock
@@ -104,7 +105,7 @@ class RouterState:
         """Twice a day all rows are looked at, a slice after each batch."""
         now = self._clock()
         if now >= self._sweep_at:
-            at = window.ms(now)
+            at = ms(now)
             if self._store.sweep(lambda key, value: key != b"" and window.stale(value, at)):
                 self._sweep_at = now + _SWEEP
 

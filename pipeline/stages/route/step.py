@@ -22,6 +22,7 @@ from pipeline.model import window
 from pipeline.model.catalogue import Catalogue
 from pipeline.model.errors import DependencyDown
 from pipeline.model.event import LANES, Event
+from pipeline.model.moment import moment, ms
 from pipeline.model.recall import Recalls
 from pipeline.model.record import Incoming, Records, Written
 from pipeline.model.topics import RELEASED, events
@@ -130,7 +131,7 @@ def decide_batch(router: Router, records: Records) -> Work:
     recalls = router.recalls()
     now = router.clock()
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # what is remembered is what is written
-    work = Work(Batch(router.state, window.ms(now)))
+    work = Work(Batch(router.state, ms(now)))
     express = Express(
         maker=PatternMaker(router.wire, router.catalogue, now),
         kinds=router.kinds,
@@ -195,9 +196,7 @@ def _facts(
         catalogue=catalogue,
         recalls=recalls,
         sent={
-            channel: [
-                window.moment(at) for at in batch.sent(partition, counter(key, kind.category.name, channel))
-            ]
+            channel: [moment(at) for at in batch.sent(partition, counter(key, kind.category.name, channel))]
             for channel in caps
             if kind is not None
         },

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from pipeline.adapters.wire.codec import Wire
 from pipeline.adapters.wire.ids import LockFile
-from pipeline.model import avro, window
+from pipeline.model import avro
 from pipeline.model.errors import Unreadable
 from pipeline.model.event import LANES, Event
+from pipeline.model.moment import ms
 from tests.support.make import NOW, event
 
 WIRE = Wire(LockFile())
@@ -49,8 +50,8 @@ def test_it_sees_what_is_there(event: Event) -> None:
     assert (seen.event_id, seen.data) == (event.event_id, event.data)
     assert seen.event_id_encoded == avro.text(event.event_id)
     assert seen.kind == kind(event)
-    assert seen.created_at == window.ms(event.created_at)
-    assert seen.expires_at == (None if event.expires_at is None else window.ms(event.expires_at))
+    assert seen.created_at == ms(event.created_at)
+    assert seen.expires_at == (None if event.expires_at is None else ms(event.expires_at))
     for found, field in (
         (seen.collapse_key, event.collapse_key),
         (seen.locale, event.locale),
@@ -90,5 +91,5 @@ def test_damage_is_seen_by_both_or_by_the_codec(event: Event, at: int, byte: int
         read = WIRE.decode(Event, bytes(value))
     except Unreadable as problem:
         raise AssertionError("a glance at what is unreadable") from problem
-    assert (seen.event_id, seen.created_at) == (read.event_id, window.ms(read.created_at))
+    assert (seen.event_id, seen.created_at) == (read.event_id, ms(read.created_at))
     assert repr(dict(seen.data)) == repr(dict(read.data))

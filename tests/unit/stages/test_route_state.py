@@ -11,6 +11,7 @@ from pipeline.model import window
 from pipeline.model.decision import Decision, Planned
 from pipeline.model.errors import Unreadable
 from pipeline.model.event import Channel
+from pipeline.model.moment import moment, ms
 from pipeline.model.topics import RELEASED, events
 from pipeline.model.window import SOURCES, VERDICTS, WINDOW, Entry, Page
 from pipeline.stages.route.decide import route
@@ -44,7 +45,7 @@ def learned(*decisions: Decision) -> RouterState:
 
 def entry(known: RouterState, now: datetime = NOW) -> Entry | None:
     """What it knows of the id."""
-    found = known.decided(0, ID, window.ms(now))
+    found = known.decided(0, ID, ms(now))
     return None if found is None else window.unpack(found)
 
 
@@ -81,9 +82,7 @@ def test_what_left_the_window_is_forgotten() -> None:
         decision(decided_at=at, deliveries=PLANNED, category="news", counters={"news/apns": 1})
         for at in (NOW, NOW + timedelta(days=1), NOW + WINDOW)
     ]
-    assert learned(*sends).sent(0, counter(KEY, "news", "apns")) == [
-        window.ms(s.decided_at) for s in sends[1:]
-    ]
+    assert learned(*sends).sent(0, counter(KEY, "news", "apns")) == [ms(s.decided_at) for s in sends[1:]]
 
 
 def test_the_store_is_swept_of_what_left_the_window() -> None:
@@ -102,7 +101,7 @@ def test_only_sends_with_a_counter_are_counted_once_a_channel() -> None:
     twice = (*PLANNED, Planned(delivery_id="d-2", channel="apns", address_id="a-2"))
     planned = (*twice, Planned(delivery_id="d-3", channel="sms", address_id="a-3"))
     known = learned(decision(category="news", deliveries=planned, counters={"news/apns": 1}))
-    assert known.sent(0, counter(KEY, "news", "apns")) == [window.ms(NOW)]
+    assert known.sent(0, counter(KEY, "news", "apns")) == [ms(NOW)]
     assert known.sent(0, counter(KEY, "news", "sms")) == []
 
 
@@ -186,7 +185,7 @@ def test_caps_are_used_up_and_never_passed(waits: Sequence[int]) -> None:
             raw=b"",
         )
         before: dict[Channel, list[datetime]] = {
-            channel: [window.moment(at) for at in known.sent(0, counter(KEY, "news", channel))]
+            channel: [moment(at) for at in known.sent(0, counter(KEY, "news", channel))]
             for channel in NEWS.caps
         }
         ruling = route(arrival, Facts(decided=None, profile=profile(), catalogue=CATALOGUE, sent=before), now)

@@ -95,8 +95,11 @@ cross join lateral (
 ) ended
 
 -- name: results
--- What has become of the letters that a run has sent, as far as the log knows.
-select case when l.attempt > c.attempt or l.state = 'delivered' then l.state else 'waiting' end as state,
+-- What has become of the letters that a run has sent, as far as the log knows. What went to the router has
+-- a place for a key, and is decided under another one.
+select case when l.attempt > c.attempt or l.state = 'delivered' then l.state
+            when c.key ~ '^notification\.(events\.|released/|holds/)' then 'for the router'
+            else 'waiting' end as state,
        count(*) as letters
 from everpost.replay_letter c
 join everpost.replay_run r using (run)
