@@ -1,6 +1,7 @@
 """Reading a connector's options: strings in, values out, `BadOptions` that says what to set."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from connectors.contract import BadOptions
@@ -67,3 +68,8 @@ class Options:
 
     def _variable(self, name: str) -> str:
         return f"EVERPOST_CONNECTOR_{self._connector.upper()}_{name.upper()}"
+
+
+def utc_now() -> datetime:
+    """The clock of a connector that is made of options: they are strings, so it brings its own."""
+    return datetime.now(UTC)  # noqa: TID251 - everything else takes `now`

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from connectors._apns_h2 import MAX_BODY, Answer, Headers, Lost, NotSent
 from connectors._apns_pool import Pool, Untrusted
-from connectors._options import Options
+from connectors._options import Options, utc_now
 from connectors.contract import (
     Accepted,
     BadOptions,
@@ -248,11 +248,7 @@ def _time(milliseconds: object) -> datetime | None:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-def _wall_clock() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251 - the default of `create`; everything else takes `now`
-
-
-def create(options: Mapping[str, str], *, clock: Callable[[], datetime] = _wall_clock) -> Apns:
+def create(options: Mapping[str, str], *, clock: Callable[[], datetime] = utc_now) -> Apns:
     """The connector for these options. Raises BadOptions."""
     read = Options("apns", options)
     host = read.text("host", "api.push.apple.com")

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from pyfcm import FCMNotification
 from connectors._answer import Answer, NoAnswer
 from connectors._fcm_token import AccessToken, NoToken, Tokens, fetcher
 from connectors._http import Http
-from connectors._options import Options
+from connectors._options import Options, utc_now
 from connectors._retry_after import retry_after
 from connectors.contract import (
     Accepted,
@@ -245,11 +245,7 @@ def _no_token(error: NoToken) -> Transient | ChannelFault:
     return Transient(reason=f"not sent, no access token: {error}", code="OAuth")
 
 
-def _wall_clock() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251 - the default of `create`; everything else takes `now`
-
-
-def create(options: Mapping[str, str], *, clock: Callable[[], datetime] = _wall_clock) -> Fcm:
+def create(options: Mapping[str, str], *, clock: Callable[[], datetime] = utc_now) -> Fcm:
     """The connector for these options. Raises BadOptions."""
     read = Options("fcm", options)
     account = _account(read.needed_file("service_account_path"))

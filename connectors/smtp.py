@@ -14,7 +14,7 @@ import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parseaddr
 from typing import Literal
 
@@ -22,7 +22,7 @@ import aiosmtplib
 
 from connectors._in_flight import InFlight
 from connectors._mail import Mail, Sender, mailbox, to_mail
-from connectors._options import Options
+from connectors._options import Options, utc_now
 from connectors._smtp_pool import Pool, Relay, Tls
 from connectors.contract import (
     Accepted,
@@ -215,7 +215,7 @@ def create(options: Mapping[str, str]) -> Smtp:
         domain=sender.domain,
         timeout=timeout,
     )
-    return Smtp(pool=Pool(relay, connections), sender=sender, timeout=timeout, clock=_utc_now)
+    return Smtp(pool=Pool(relay, connections), sender=sender, timeout=timeout, clock=utc_now)
 
 
 def _tls(text: str) -> Tls:
@@ -238,7 +238,3 @@ def _sender(text: str, domain: str) -> Sender:
             f"smtp: option 'domain' is {domain!r}; set it to a host name such as mail.example.com"
         )
     return Sender(mailbox=address, name=name, domain=domain)
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251 - options are strings, so a connector brings its own clock

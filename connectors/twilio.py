@@ -27,7 +27,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, quote_plus
 
@@ -35,7 +35,7 @@ from yarl import URL
 
 from connectors._answer import Answer, NoAnswer
 from connectors._http import Http
-from connectors._options import Options
+from connectors._options import Options, utc_now
 from connectors._retry_after import retry_after
 from connectors._sms import SENDER, refusal
 from connectors.contract import (
@@ -260,7 +260,7 @@ def create(options: Mapping[str, str]) -> Twilio:
         authorization="Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode(),
         origin=origin,
         capacity=connections,
-        clock=_utc_now,
+        clock=utc_now,
     )
 
 
@@ -362,7 +362,3 @@ def create_receiver(options: Mapping[str, str]) -> TwilioReceiver:
     token = given.text("signing_token", given.text("auth_token"))
     url = _callback(given.text("status_callback"))
     return TwilioReceiver(token, url or URL())
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251 - options are strings, so a connector brings its own clock

@@ -15,7 +15,7 @@ import hmac
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode
 
@@ -23,7 +23,7 @@ from vonage_sms import SmsMessage
 
 from connectors._answer import Answer, NoAnswer
 from connectors._http import Http
-from connectors._options import Options
+from connectors._options import Options, utc_now
 from connectors._retry_after import retry_after
 from connectors._sms import SENDER, refusal
 from connectors.contract import (
@@ -227,7 +227,7 @@ def create(options: Mapping[str, str]) -> Vonage:
         sender=sender.removeprefix("+"),
         callback=callback,
         capacity=connections,
-        clock=_utc_now,
+        clock=utc_now,
     )
 
 
@@ -307,7 +307,3 @@ def create_receiver(options: Mapping[str, str]) -> VonageReceiver:
             f"vonage: option 'signature_method' is {method!r}; set it to one of {', '.join(_METHODS)}"
         )
     return VonageReceiver(secret, method)
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251 - options are strings, so a connector brings its own clock

@@ -23,7 +23,7 @@ import json
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -32,7 +32,7 @@ from yarl import URL
 from connectors._answer import Answer, NoAnswer
 from connectors._hosts import BadHosts, Hosts
 from connectors._http import Http
-from connectors._options import Options
+from connectors._options import Options, utc_now
 from connectors._post import Poster
 from connectors._retry_after import retry_after
 from connectors.contract import (
@@ -188,7 +188,7 @@ def create(options: Mapping[str, str]) -> Webhook:
         target=target,
         signers=signers,
         capacity=connections,
-        clock=_utc_now,
+        clock=utc_now,
     )
 
 
@@ -244,7 +244,3 @@ def _ed25519(key: Ed25519PrivateKey) -> Sign:
         return "v1a," + base64.b64encode(key.sign(content)).decode()
 
     return sign
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251 - options are strings, so a connector brings its own clock

@@ -19,7 +19,7 @@ import os
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -31,7 +31,7 @@ from yarl import URL
 from connectors._answer import Answer, NoAnswer
 from connectors._ece import SALT, Receiver, encrypted, new_key, receiver
 from connectors._hosts import BadHosts, Hosts
-from connectors._options import Options
+from connectors._options import Options, utc_now
 from connectors._post import Poster
 from connectors._retry_after import retry_after
 from connectors.contract import (
@@ -298,7 +298,7 @@ def create(options: Mapping[str, str]) -> WebPush:
             resolver=hosts.resolver(),
         ),
         capacity=connections,
-        clock=_utc_now,
+        clock=utc_now,
     )
 
 
@@ -313,11 +313,7 @@ def _tokens(key_file: Path, subject: str) -> Tokens:
         raise BadOptions(f"webpush: vapid_key {key_file} is no P-256 key, which VAPID asks for")
     tokens = Tokens(Vapid02(key), subject)
     try:
-        tokens.header("https://example.com", _utc_now())
+        tokens.header("https://example.com", utc_now())
     except VapidException as error:
         raise BadOptions(f"webpush: subject {subject!r} is neither mailto:... nor https://...") from error
     return tokens
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251 - options are strings, so a connector brings its own clock
