@@ -11,10 +11,13 @@ This layer keeps its connection set-up, write and idle timer, and holds these ru
 - No more streams than the server allows, and no headers whose body does not fit its window.
 
 jh2 is h2 with header compression and frames in Rust, which saves a quarter of a send (decision page 0011).
+A request's two frames are put together here, and those of one turn of the event loop are written at once: by way
+of jh2's own objects a request took 55 µs, so it takes 20.
 This layer leans on private names of aioapns 4.0 and jh2 5.0: both are pinned.
 """
 
 import asyncio
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -22,15 +25,22 @@ from typing import Any, TypeVar
 import jh2.events
 from aioapns.connection import APNsTLSClientProtocol
 from jh2.config import H2Configuration
-from jh2.connection import H2Connection
+from jh2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
 from jh2.errors import ErrorCodes
 from jh2.exceptions import NoAvailableStreamIDError, ProtocolError
 from jh2.hyperframe.frame import Frame, GoAwayFrame
+from jh2.stream import StreamInputs
 
 MAX_BODY = 4096  # bytes; a connection without window for it counts as busy
 
 # The headers are ours, lower case and in order; to let h2 check them takes 60 of 260 µs a message.
 _UNCHECKED = H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False)
+
+# Different for every message: kept out of the compression's memory, as Apple asks, or they would push out the rest.
+_ONCE = frozenset({":path", "apns-id", "apns-expiration"})
+_FRAME = struct.Struct(">BHBBI")  # RFC 9113, 4.1: length in 24 bits, type, flags, stream
+_HEADERS, _END_HEADERS = 1, 4
+_DATA, _END_STREAM = 0, 1
 
 events: Any = jh2.events  # to a checker every field of its events is None
 Headers = Sequence[tuple[str, str]]
@@ -67,7 +77,36 @@ class _Stream:
 
 
 class _DrainingH2(H2Connection):
-    """Reads on after GOAWAY. h2 itself closes at once and rejects answers to older streams (h2 #1181)."""
+    """Reads on after GOAWAY. h2 itself closes at once and rejects answers to older streams (h2 #1181).
+
+    And it opens a stream with its whole request in one step, whoever calls having looked for room.
+    """
+
+    def request(self, number: int, headers: Headers, body: bytes) -> None:
+        """Queue the HEADERS and the DATA of a stream that is new. Both fit in a frame: MAX_BODY, and Apple's limits."""
+        self.state_machine.process_input(ConnectionInputs.SEND_HEADERS)
+        stream: Any = self._begin_new_stream(number, AllowedStreamIDs.ODD)
+        stream.state_machine.process_input(StreamInputs.SEND_HEADERS)
+        stream.state_machine.process_input(StreamInputs.SEND_END_STREAM)
+        encoder: Any = self.encoder
+        block = encoder.encode([(name.encode(), value.encode(), name in _ONCE) for name, value in headers])
+        stream.outbound_flow_control_window -= len(body)
+        self.outbound_flow_control_window -= len(body)
+        self._data_to_send += b"".join(
+            (
+                _FRAME.pack(len(block) >> 16, len(block) & 0xFFFF, _HEADERS, _END_HEADERS, number),
+                block,
+                _FRAME.pack(len(body) >> 16, len(body) & 0xFFFF, _DATA, _END_STREAM, number),
+                body,
+            )
+        )
+
+    def forget(self, number: int) -> None:
+        """Let a stream go that has ended. h2 looks through all of them with every request for those."""
+        stream: Any = self.streams.get(number)
+        if stream is not None and stream.closed:
+            del self.streams[number]
+            self._closed_streams[number] = stream.closed_by
 
     def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Any]]:
         event = events.ConnectionTerminated()
@@ -90,6 +129,7 @@ class Connection(APNsTLSClientProtocol):
         self.heard = 0.0  # loop time of the last bytes from the server
         self._changed = changed
         self._streams: dict[int, _Stream] = {}
+        self._writing = False  # at the end of this turn of the loop
 
     @property
     def room(self) -> int:
@@ -101,7 +141,7 @@ class Connection(APNsTLSClientProtocol):
         return max(0, min(streams, self.conn.outbound_flow_control_window // MAX_BODY))
 
     async def post(self, headers: Headers, body: bytes) -> Answer:
-        """Write one request, at once, and wait for its answer. Raises Unprocessed and Lost.
+        """Write one request, with all others of this turn, and wait for its answer. Raises Unprocessed and Lost.
 
         A caller that is cancelled gives its stream up; whatever comes late finds nothing.
         """
@@ -110,10 +150,11 @@ class Connection(APNsTLSClientProtocol):
         except NoAvailableStreamIDError as error:  # after 2**30 requests
             self.retire()
             raise Unprocessed("the connection is used up") from error
-        self.conn.send_headers(number, headers)
-        self.conn.send_data(number, body, end_stream=True)
+        self.conn.request(number, headers, body)
         stream = self._streams[number] = _Stream(answer=self.loop.create_future())
-        self.flush()
+        if not self._writing:
+            self._writing = True
+            self.loop.call_soon(self._write)
         try:
             answer = await stream.answer
         except asyncio.CancelledError:
@@ -163,6 +204,10 @@ class Connection(APNsTLSClientProtocol):
         assert self.transport is not None, "a connection is used after connection_made"
         return self.transport
 
+    def _write(self) -> None:
+        self._writing = False
+        self._send_pending()
+
     def _send_pending(self) -> None:
         if not self._transport.is_closing():
             self.flush()
@@ -204,6 +249,7 @@ class Connection(APNsTLSClientProtocol):
         stream = self._streams.pop(number, None)
         if stream is None:
             return
+        self.conn.forget(number)
         settle(stream.answer, error or Answer(status=stream.status, body=bytes(stream.body)))
         self._changed(self)
         self._close_when_done()
@@ -212,6 +258,7 @@ class Connection(APNsTLSClientProtocol):
         if self._streams.pop(number, None) is None or self._transport.is_closing():
             return
         self.conn.reset_stream(number, ErrorCodes.CANCEL)
+        self.conn.forget(number)
         self._send_pending()
         self._changed(self)
         self._close_when_done()

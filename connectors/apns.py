@@ -36,6 +36,9 @@ from connectors.contract import (
     Uncertain,
 )
 
+_ENCODE = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":")
+).encode  # `dumps` would make it each time
 _TOKEN = re.compile(r"(?:[0-9a-fA-F]{2}){16,100}")  # hexadecimal; Apple promises no fixed length
 _MAX_COLLAPSE_ID = 64  # bytes
 
@@ -77,7 +80,7 @@ def to_request(
     """The request for a message, or why none can be made."""
     if not _TOKEN.fullmatch(message.address):
         return InvalidAddress(reason="the device token is not hexadecimal", code="BadDeviceToken")
-    body = json.dumps(_payload(message), ensure_ascii=False, separators=(",", ":")).encode()
+    body = _ENCODE(_payload(message)).encode()
     if len(body) > MAX_BODY:
         return Permanent(
             reason=f"the payload has {len(body)} bytes, APNs takes {MAX_BODY}: shorten the template",
@@ -231,6 +234,8 @@ class Apns:
 
 def _read(answer: Answer) -> tuple[str, datetime | None]:
     """Reason and timestamp in the body; empty and None when it holds none."""
+    if not answer.body:  # an error made and caught is a tenth of an answer's time
+        return "", None
     try:
         body = json.loads(answer.body)
     except ValueError:  # no JSON, or no UTF-8
