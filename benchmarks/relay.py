@@ -64,9 +64,18 @@ def processes(running: Stack, log: Path, *commands: Sequence[str]) -> Generator[
         started: list[psutil.Popen] = []
         for command in commands:
             started.append(psutil.Popen([sys.executable, *command], env=environment, stdout=out, stderr=out))
-            opened.callback(started[-1].wait, 30)
-            opened.callback(started[-1].kill)
-        yield started
+            opened.callback(_end, started[-1])
+        try:
+            yield started
+        except RuntimeError:
+            print(log.read_text()[-2_000:], file=sys.stderr)
+            raise
+
+
+def _end(process: psutil.Popen) -> None:
+    if process.poll() is None:
+        process.kill()
+    process.wait(30)
 
 
 def ends(running: Stack) -> int:
@@ -117,7 +126,7 @@ async def drain(running: Stack, log: Path, table: str, rows: int, *commands: Seq
                 first = (time.monotonic(), done, cpu(started))
             if time.monotonic() > until or any(one.poll() is not None for one in started):
                 raise RuntimeError(
-                    f"{done:,} of {rows:,} rows are in Kafka, and a process ended or hangs: see {log}"
+                    f"{done:,} of {rows:,} rows are in Kafka, and a process has ended or hangs"
                 )
             await asyncio.sleep(_LOOK)
         took = time.monotonic() - first[0]

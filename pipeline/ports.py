@@ -6,9 +6,9 @@ answer in time; the step then pauses and tries again, and skips nothing.
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol, TypeVar
+from uuid import UUID
 
 from pipeline.model.decision import Decision
 from pipeline.model.delivery import Delivery, Owner
@@ -17,7 +17,7 @@ from pipeline.model.event import Event, Value
 from pipeline.model.hold import Hold, Timer
 from pipeline.model.outcome import Outcome
 from pipeline.model.profile import Profile
-from pipeline.model.record import Incoming, Outgoing
+from pipeline.model.record import Headers, Incoming, Outgoing
 from pipeline.model.template import Template, Unrenderable
 
 UserKey = tuple[str, str]  # (tenant, user_id)
@@ -89,12 +89,15 @@ class Renderer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxRow:
-    """A row of the outbox, ready to be produced: nothing is encoded again."""
+class OutboxRow(NamedTuple):
+    """A row of the outbox, and the record to be written (a `Writable`): nothing is encoded again."""
 
-    id: str
-    record: Outgoing
+    id: UUID
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Headers = ()
+    partition: int | None = None  # always: the key decides
 
 
 class Outbox(Protocol):
@@ -107,16 +110,24 @@ class Outbox(Protocol):
         """
         ...
 
-    async def settle(self, ids: Sequence[str]) -> None:
+    async def settle(self, ids: Sequence[UUID]) -> None:
         """Remove rows that Kafka has acknowledged."""
         ...
 
-    async def set_aside(self, id: str, error: str) -> None:
+    async def set_aside(self, id: UUID, error: str) -> None:
         """Park a row that Kafka refuses, so that it blocks nobody."""
         ...
 
     async def wait(self, seconds: float) -> None:
         """Return when a row may have come since the last claim, at the latest after `seconds`."""
+        ...
+
+
+class RowProducer(Protocol):
+    """The relay's way to write; a `Producer` that takes its rows as they are."""
+
+    async def send_all(self, records: Sequence[OutboxRow]) -> None:
+        """Return when every row is acknowledged by all in-sync replicas; raises as `Producer.send_all` does."""
         ...
 
 

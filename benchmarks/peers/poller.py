@@ -48,7 +48,7 @@ async def _main(dsn: str, servers: str, table: str, batch: int) -> None:
                 )
             if producer.flush(30) or failed:
                 raise RuntimeError(f"not acknowledged: {failed[:1]}")
-            await connection.execute("delete from {table} where id = any($1)", [row["id"] for row in rows])
+            await connection.execute(_DELETE.format(table=table), [row["id"] for row in rows])
         if not rows:
             await asyncio.sleep(0.05)
 

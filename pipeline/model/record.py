@@ -4,7 +4,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 Headers = tuple[tuple[str, bytes], ...]
 _SIZES = struct.Struct("=iii")
@@ -60,6 +60,35 @@ class Outgoing:
     value: bytes | None
     headers: Headers = ()
     partition: int | None = None
+
+
+class Writable(Protocol):
+    """What a producer takes: an `Outgoing`, or whatever else says the same; hashable."""
+
+    @property
+    def topic(self) -> str:
+        """The topic."""
+        ...
+
+    @property
+    def key(self) -> bytes | None:
+        """The key."""
+        ...
+
+    @property
+    def value(self) -> bytes | None:
+        """The value."""
+        ...
+
+    @property
+    def headers(self) -> Headers:
+        """The headers."""
+        ...
+
+    @property
+    def partition(self) -> int | None:
+        """The partition; None: the key decides (murmur2)."""
+        ...
 
 
 class Message(TypedDict):

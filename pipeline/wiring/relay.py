@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pipeline.adapters.kafka.batches import BatchProducer
 from pipeline.adapters.kafka.bulk import COMPILED
 from pipeline.adapters.postgres.outbox import PostgresOutbox
-from pipeline.ports import Producer
+from pipeline.ports import RowProducer
 from pipeline.settings import Settings
 from pipeline.stages.relay import step as relay
 from pipeline.wiring import Stage, loop, pool
@@ -32,7 +32,7 @@ async def _relay(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def _producer(settings: Settings) -> AsyncGenerator[Producer]:
+async def _producer(settings: Settings) -> AsyncGenerator[RowProducer]:
     """The fast one, where it could be compiled. Raises DependencyDown."""
     if not COMPILED:
         async with loop.producer(settings, "relay") as slow:

@@ -70,8 +70,8 @@ BUGS = (
         (
             Edit(
                 "pipeline/adapters/postgres/queries/outbox.sql",
-                "payload as value, row.headers\n",
-                "payload as value, row.headers, row.seq\n",
+                "nullif(row.headers, '{}')\n",
+                "nullif(row.headers, '{}'), row.seq\n",
             ),
             Edit(
                 "pipeline/adapters/postgres/queries/outbox.sql",

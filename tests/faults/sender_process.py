@@ -24,7 +24,7 @@ from pipeline.adapters.kafka.produce import KafkaProducer
 from pipeline.adapters.wire.codec import Wire
 from pipeline.adapters.wire.ids import LockFile
 from pipeline.model.delivery import Delivery
-from pipeline.model.record import Incoming, Outgoing
+from pipeline.model.record import Incoming, Writable
 from pipeline.wiring import loop, send
 from tests.faults.orders import Orders
 from tests.faults.sender_schedule import STEPS
@@ -82,7 +82,7 @@ class _Consumer(KafkaConsumer):
 class _Producer(KafkaProducer):
     """The sender's producer, watched."""
 
-    async def send_all(self, records: Sequence[Outgoing]) -> None:
+    async def send_all(self, records: Sequence[Writable]) -> None:
         _orders.reached("answered")
         await super().send_all(records)
 

@@ -153,7 +153,7 @@ async def test_two_divide_the_table_and_one_takes_all_when_the_other_leaves(post
             assert ones
             assert others
             assert len({row.id for row in ones} | {row.id for row in others}) == 100
-            assert not {row.record.key for row in ones} & {row.record.key for row in others}
+            assert not {row.key for row in ones} & {row.key for row in others}
             await first.aclose()
 
             async def all_of_it() -> bool:

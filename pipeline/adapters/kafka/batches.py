@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from pipeline.adapters.kafka.bulk import BulkProducer
 from pipeline.model.errors import DependencyDown, PayloadTooLarge
-from pipeline.model.record import Outgoing, Written
+from pipeline.model.record import Writable, Written
 
 _START = 30.0  # seconds
 _STOP = 5.0  # seconds
@@ -29,7 +29,7 @@ class BatchProducer:
         self._deadline = deadline
         # Of a call that ran out of time, and how many acknowledgements there are when all of it is written. The
         # client tries them for ever, so the next call waits for them, and writes none of them a second time.
-        self._late: Sequence[Outgoing] = ()
+        self._late: Sequence[Writable] = ()
         self._goal = 0
 
     @classmethod
@@ -46,7 +46,7 @@ class BatchProducer:
         """Wait for an answer of a broker. Raises KafkaException."""
         self._bulk.producer.list_topics(timeout=_START)
 
-    async def send_all(self, records: Sequence[Outgoing]) -> None:
+    async def send_all(self, records: Sequence[Writable]) -> None:
         """Return when every record is acknowledged.
 
         Raises DependencyDown when not all were in time; the same records again are not written a second time,
@@ -59,7 +59,7 @@ class BatchProducer:
         """Flush for a moment."""
         await asyncio.to_thread(self._bulk.producer.flush, _STOP)
 
-    def _send(self, records: Sequence[Outgoing]) -> None:
+    def _send(self, records: Sequence[Writable]) -> None:
         self._drain()  # what is in the queue must not be taken for these
         if self._late and self._acknowledged() >= self._goal:
             records = _without(records, self._late)
@@ -89,7 +89,7 @@ class BatchProducer:
                 f"Kafka at {self._servers} has not acknowledged {left} records in {self._deadline} s"
             )
 
-    def _queue(self, records: Sequence[Outgoing]) -> None:
+    def _queue(self, records: Sequence[Writable]) -> None:
         plain = Written()
         for record in records:
             if record.headers:
@@ -100,7 +100,7 @@ class BatchProducer:
                     record.topic, record.value, record.key, headers=list(record.headers)
                 )
             else:
-                plain.add(record)
+                plain.put(record.topic, record.value or b"", record.key, -1)
         self._hand_over(plain)
 
     def _hand_over(self, written: Written) -> None:
@@ -116,9 +116,9 @@ class BatchProducer:
         return DependencyDown(f"Kafka at {self._servers} does not acknowledge: {found}")
 
 
-def _without(records: Sequence[Outgoing], written: Sequence[Outgoing]) -> Sequence[Outgoing]:
+def _without(records: Sequence[Writable], written: Sequence[Writable]) -> Sequence[Writable]:
     done = Counter(written)
-    left: list[Outgoing] = []
+    left: list[Writable] = []
     for record in records:
         if done[record]:
             done[record] -= 1

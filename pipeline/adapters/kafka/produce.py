@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from pipeline.model.errors import DependencyDown, PayloadTooLarge
-from pipeline.model.record import Outgoing
+from pipeline.model.record import Writable
 
 _START = 30.0  # seconds
 _STOP = 5.0  # seconds
@@ -28,7 +28,7 @@ class KafkaProducer:
         self._deadline = deadline
         # Records of a call that ran out of time, still on their way: an idempotent producer tries them
         # for ever, so the caller's next try must join them, or each would be written twice.
-        self._late: dict[Outgoing, list[asyncio.Future[Any]]] = defaultdict(list)
+        self._late: dict[Writable, list[asyncio.Future[Any]]] = defaultdict(list)
 
     @classmethod
     async def open(cls, servers: str, *, client_id: str, deadline: float = 30.0) -> Self:
@@ -52,7 +52,7 @@ class KafkaProducer:
             raise DependencyDown(f"Kafka at {servers} does not answer: {error!r}") from error
         return cls(client, servers, deadline)
 
-    async def send_all(self, records: Sequence[Outgoing]) -> None:
+    async def send_all(self, records: Sequence[Writable]) -> None:
         """Return when every record is acknowledged.
 
         Raises DependencyDown when not all were in time; the same records again are not written a
@@ -61,7 +61,7 @@ class KafkaProducer:
         """
         for record in records:
             _check_size(record)
-        waiting: list[tuple[Outgoing, asyncio.Future[Any]]] = []
+        waiting: list[tuple[Writable, asyncio.Future[Any]]] = []
         try:
             async with asyncio.timeout(self._deadline):
                 for record in records:
@@ -89,7 +89,7 @@ class KafkaProducer:
         except TimeoutError:
             return  # the broker is away; whoever waited for these records does not count them as written
 
-    async def _send(self, record: Outgoing) -> asyncio.Future[Any]:
+    async def _send(self, record: Writable) -> asyncio.Future[Any]:
         # aiokafka asserts that there is a key or a value; a poison record may have neither.
         value = b"" if record.key is None and record.value is None else record.value
         return await self._client.send(
@@ -107,7 +107,7 @@ class KafkaProducer:
             return DependencyDown(f"Kafka at {self._servers} does not acknowledge: {error!r}")
         return error
 
-    def _joined(self, record: Outgoing) -> asyncio.Future[Any] | None:
+    def _joined(self, record: Writable) -> asyncio.Future[Any] | None:
         late = self._late.get(record) if self._late else None
         if not late:
             return None
@@ -116,13 +116,13 @@ class KafkaProducer:
             del self._late[record]
         return future
 
-    def _keep(self, waiting: Sequence[tuple[Outgoing, asyncio.Future[Any]]]) -> None:
+    def _keep(self, waiting: Sequence[tuple[Writable, asyncio.Future[Any]]]) -> None:
         for record, future in waiting:
             if not (future.done() and (future.cancelled() or future.exception())):
                 self._late[record].append(future)
 
 
-def _check_size(record: Outgoing) -> None:
+def _check_size(record: Writable) -> None:
     size = len(record.key or b"") + len(record.value or b"")
     size += sum(len(name) + len(value) for name, value in record.headers)
     if size > _LARGEST - 1024:  # what the format adds to a record

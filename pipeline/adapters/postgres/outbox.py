@@ -64,11 +64,11 @@ class PostgresOutbox:
             self._shares.owe()
         return [_row(row) for row in rows]
 
-    async def settle(self, ids: Sequence[str]) -> None:
+    async def settle(self, ids: Sequence[UUID]) -> None:
         """Delete rows. Raises DependencyDown; they are then produced again, and the router drops them."""
         await self._shares.fetch(_SQL["settle"], ids)
 
-    async def set_aside(self, id: str, error: str) -> None:
+    async def set_aside(self, id: UUID, error: str) -> None:
         """Move a row to the parked ones, with its reason. Raises DependencyDown."""
         await self._shares.fetch(_SQL["set_aside"], id, error)
 
@@ -85,6 +85,9 @@ class PostgresOutbox:
 
 
 def _row(row: asyncpg.Record) -> OutboxRow:
-    headers: Headers = tuple((name, text.encode()) for name, text in orjson.loads(row["headers"]).items())
-    record = Outgoing(topic=row["topic"], key=row["key"].encode(), value=row["value"], headers=headers)
-    return OutboxRow(id=row["id"], record=record)
+    id, topic, key, value, headers = row
+    return OutboxRow(id, topic, key.encode(), value, _headers(headers) if headers else ())
+
+
+def _headers(text: str) -> Headers:
+    return tuple((name, value.encode()) for name, value in orjson.loads(text).items())

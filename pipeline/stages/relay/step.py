@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 from pipeline.model.errors import DependencyDown, PayloadTooLarge
 from pipeline.observe import Log, Meter, heartbeat, span
-from pipeline.ports import Outbox, OutboxRow, Producer
+from pipeline.ports import Outbox, OutboxRow, RowProducer
 from pipeline.stages.relay.decide import refusal
 
 _log = Log(__name__)
@@ -31,7 +31,7 @@ def _unwatched(_step: str) -> None:
 
 
 async def step(
-    outbox: Outbox, producer: Producer, limit: int, reached: Callable[[str], None] = _unwatched
+    outbox: Outbox, producer: RowProducer, limit: int, reached: Callable[[str], None] = _unwatched
 ) -> int:
     """One round; gives how many rows are dealt with. Raises DependencyDown: the same rows come again."""
     rows = await outbox.claim(limit)
@@ -43,11 +43,11 @@ async def step(
 
 
 async def _forward(
-    outbox: Outbox, producer: Producer, rows: Sequence[OutboxRow], reached: Callable[[str], None]
+    outbox: Outbox, producer: RowProducer, rows: Sequence[OutboxRow], reached: Callable[[str], None]
 ) -> None:
     good: list[OutboxRow] = []
     for row in rows:
-        if reason := refusal(row.record):
+        if reason := refusal(row):
             await _set_aside(outbox, row, reason)
         else:
             good.append(row)
@@ -62,7 +62,7 @@ async def _forward(
 
 async def run(
     outbox: Outbox,
-    producer: Producer,
+    producer: RowProducer,
     *,
     stop: asyncio.Event,
     limit: int = 4_000,
@@ -90,18 +90,18 @@ async def run(
             await outbox.wait(_IDLE)
 
 
-async def _produce(outbox: Outbox, producer: Producer, rows: Sequence[OutboxRow]) -> Sequence[OutboxRow]:
+async def _produce(outbox: Outbox, producer: RowProducer, rows: Sequence[OutboxRow]) -> Sequence[OutboxRow]:
     """Those that Kafka has acknowledged: all of them, or an error."""
     try:
-        await producer.send_all([row.record for row in rows])
+        await producer.send_all(rows)
     except PayloadTooLarge:  # a broker with a smaller limit than ours does not say which one
         return [row for row in rows if await _produced_alone(outbox, producer, row)]
     return rows
 
 
-async def _produced_alone(outbox: Outbox, producer: Producer, row: OutboxRow) -> bool:
+async def _produced_alone(outbox: Outbox, producer: RowProducer, row: OutboxRow) -> bool:
     try:
-        await producer.send_all([row.record])
+        await producer.send_all([row])
     except PayloadTooLarge as error:
         await _set_aside(outbox, row, str(error))
         return False
@@ -110,7 +110,7 @@ async def _produced_alone(outbox: Outbox, producer: Producer, row: OutboxRow) ->
 
 async def _set_aside(outbox: Outbox, row: OutboxRow, reason: str) -> None:
     await outbox.set_aside(row.id, reason)
-    _log.error("outbox.set_aside", outbox_id=row.id, reason=reason)
+    _log.error("outbox.set_aside", outbox_id=str(row.id), reason=reason)
 
 
 async def _pause(stop: asyncio.Event) -> None:

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model.errors import DependencyDown, PayloadTooLarge
-from pipeline.model.record import Outgoing
 from pipeline.ports import OutboxRow
 from pipeline.stages.relay.step import step
 
@@ -23,17 +23,17 @@ class Table:
 
     def __init__(self) -> None:
         self.rows: dict[int, OutboxRow] = {}
-        self.parked: dict[str, str] = {}
+        self.parked: dict[UUID, str] = {}
 
     async def claim(self, limit: int) -> Sequence[OutboxRow]:
         """The lowest numbers."""
         return [self.rows[seq] for seq in sorted(self.rows)][:limit]
 
-    async def settle(self, ids: Sequence[str]) -> None:
+    async def settle(self, ids: Sequence[UUID]) -> None:
         """Delete."""
         self.rows = {seq: row for seq, row in self.rows.items() if row.id not in ids}
 
-    async def set_aside(self, id: str, error: str) -> None:
+    async def set_aside(self, id: UUID, error: str) -> None:
         """Park."""
         self.parked[id] = error
         await self.settle([id])
@@ -49,7 +49,7 @@ class Topic:
         self.written: list[bytes | None] = []
         self.room: int | None = None
 
-    async def send_all(self, records: Sequence[Outgoing]) -> None:
+    async def send_all(self, records: Sequence[OutboxRow]) -> None:
         """In order; DependencyDown when there is no more room."""
         good = [record for record in records if record.value != b"too large for this broker"]
         self.written += [record.value for record in good[: self.room]]
@@ -61,8 +61,7 @@ class Topic:
 
 def row(number: int, value: bytes | None = None, topic: str = NORMAL) -> OutboxRow:
     """A row of one user."""
-    record = Outgoing(topic=topic, key=b"acme/u-1", value=value or str(number).encode())
-    return OutboxRow(id=str(number), record=record)
+    return OutboxRow(UUID(int=number), topic, b"acme/u-1", value or str(number).encode())
 
 
 def relay(table: Table, topic: Topic, *, limit: int = 3, kill_at: str = "") -> None:
@@ -134,8 +133,8 @@ def test_a_poison_row_is_parked_and_blocks_nobody() -> None:
     relay(table, topic, limit=10)
     assert table.rows == {}
     assert list(dict.fromkeys(topic.written)) == [b"1", b"4"]
-    assert table.parked.keys() == {"2", "3"}
-    assert "typo" in table.parked["2"]
+    assert table.parked.keys() == {UUID(int=2), UUID(int=3)}
+    assert "typo" in table.parked[UUID(int=2)]
 
 
 def test_nothing_is_settled_before_it_is_acknowledged() -> None:

@@ -1,9 +1,11 @@
 """Which outbox rows Kafka is never asked to take."""
 
+from uuid import UUID
+
 import pytest
 
-from pipeline.model.record import Outgoing
 from pipeline.model.topics import DEAD, LARGEST_EVENT
+from pipeline.ports import OutboxRow
 from pipeline.stages.relay.decide import refusal
 
 NORMAL = "notification.events.normal"
@@ -24,5 +26,5 @@ NORMAL = "notification.events.normal"
 )
 def test_only_events_of_a_decent_size_are_produced(topic: str, value: bytes, words: str) -> None:
     """What came past the door is refused with its reason, everything else passes."""
-    found = refusal(Outgoing(topic=topic, key=b"acme/u-1", value=value))
+    found = refusal(OutboxRow(UUID(int=1), topic, b"acme/u-1", value))
     assert (found == "") if not words else (words in found)

@@ -2,16 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
+from uuid import UUID
 
 import pytest
 from structlog.testing import capture_logs
 
 from pipeline.model.errors import DependencyDown
-from pipeline.model.record import Outgoing
 from pipeline.ports import OutboxRow
 from pipeline.stages.relay import step
 
-ROW = OutboxRow(id="1", record=Outgoing(topic="notification.events.normal", key=b"acme/u-1", value=b"x"))
+ROW = OutboxRow(UUID(int=1), "notification.events.normal", b"acme/u-1", b"x")
 
 
 class Table:
@@ -20,7 +20,7 @@ class Table:
     def __init__(self, away: int, stop: asyncio.Event) -> None:
         self.away = away
         self.stop = stop
-        self.settled: list[str] = []
+        self.settled: list[UUID] = []
 
     async def claim(self, limit: int) -> Sequence[OutboxRow]:
         """One row, once it is back."""
@@ -29,11 +29,11 @@ class Table:
             raise DependencyDown("PostgreSQL does not answer")
         return [] if self.settled else [ROW]
 
-    async def settle(self, ids: Sequence[str]) -> None:
+    async def settle(self, ids: Sequence[UUID]) -> None:
         """Note."""
         self.settled += ids
 
-    async def set_aside(self, id: str, error: str) -> None:
+    async def set_aside(self, id: UUID, error: str) -> None:
         """Not in this test."""
         raise AssertionError(error)
 
@@ -49,7 +49,7 @@ class Topic:
         self.away = away
         self.calls = 0
 
-    async def send_all(self, records: Sequence[Outgoing]) -> None:
+    async def send_all(self, records: Sequence[OutboxRow]) -> None:
         """Count."""
         self.calls += 1
         if self.calls <= self.away:
@@ -63,7 +63,7 @@ async def test_an_outage_pauses_and_resumes_and_skips_nothing(monkeypatch: pytes
     table, topic = Table(3, stop), Topic(2)
     with capture_logs() as logs:
         await asyncio.wait_for(step.run(table, topic, stop=stop), 10)
-    assert table.settled == ["1"]
+    assert table.settled == [ROW.id]
     assert topic.calls == 3
     assert [log["event"] for log in logs] == ["dependency.down", "dependency.back"]
 

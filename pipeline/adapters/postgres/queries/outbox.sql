@@ -29,7 +29,7 @@ select pg_advisory_unlock($1, share) from unnest($2::integer[]) as wanted (share
 -- name: claim
 -- The oldest rows of each share that wait: at most $2 of each, and of no more than $3 bytes and one row. What
 -- commits late with a smaller seq comes with the next claim.
-select row.id::text as id, row.aggregatetype as topic, row.aggregateid as key, row.payload as value, row.headers
+select row.id, row.aggregatetype, row.aggregateid, row.payload, nullif(row.headers, '{}')
 from unnest($1::smallint[]) as held (share)
 cross join lateral (
     select id, aggregatetype, aggregateid, payload, headers,
