@@ -50,7 +50,7 @@ class Poster:
             trace_configs=[trace],
         )
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def post(self, url: URL | str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """POST once. Raises NoAnswer."""
         if self._in_flight.closed:
             raise NoAnswer("unsent", "closed")

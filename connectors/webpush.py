@@ -53,6 +53,9 @@ PUSH_SERVICES = (
     "*.push.apple.com",
     "*.notify.windows.com",
 )
+_ENCODE = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":")
+).encode  # `dumps` would make it each time
 MAX_PAYLOAD = 3993  # bytes: services take 4096 encrypted (RFC 8291, 4), of which 103 are not ours
 _LONGEST_TTL = timedelta(days=28)  # FCM refuses more
 _TOKEN_LIFE = timedelta(hours=12)  # RFC 8292 allows 24 h; half leaves room for a wrong clock
@@ -123,7 +126,7 @@ def _payload(message: Message) -> bytes:
         "id": message.delivery_id,
     }
     present = {name: value for name, value in fields.items() if value is not None}
-    return json.dumps(present, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    return _ENCODE(present).encode(errors="replace")
 
 
 def _headers(message: Message) -> dict[str, str]:
@@ -255,7 +258,7 @@ class WebPush:
         headers = {**request.headers, "Authorization": self._tokens.header(origin, self._clock())}
         body = encrypted(request.to, request.payload, new_key(), os.urandom(SALT))
         try:
-            answer = await self._poster.post(str(request.url), body, headers)
+            answer = await self._poster.post(request.url, body, headers)
         except NoAnswer as error:
             if error.fate == "private":
                 reason = "the endpoint's host leads into a private network"
