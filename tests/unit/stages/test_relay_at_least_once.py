@@ -12,6 +12,7 @@ from pipeline.ports import OutboxRow
 from pipeline.stages.relay.step import step
 
 NORMAL = "notification.events.normal"
+HEAD = b"\0\0\0\0\1"  # of a record in the wire format
 
 
 class Killed(BaseException):
@@ -46,13 +47,14 @@ class Topic:
     """A producer that takes the first `room` records of a call, and refuses what says so."""
 
     def __init__(self) -> None:
-        self.written: list[bytes | None] = []
+        self.written: list[bytes] = []
         self.room: int | None = None
 
     async def send_all(self, records: Sequence[OutboxRow]) -> None:
         """In order; DependencyDown when there is no more room."""
-        good = [record for record in records if record.value != b"too large for this broker"]
-        self.written += [record.value for record in good[: self.room]]
+        values = [record.value.removeprefix(HEAD) for record in records]
+        good = [value for value in values if value != b"too large for this broker"]
+        self.written += good[: self.room]
         if self.room is not None and self.room < len(good):
             raise DependencyDown("not acknowledged in time")
         if len(good) < len(records):
@@ -61,7 +63,7 @@ class Topic:
 
 def row(number: int, value: bytes | None = None, topic: str = NORMAL) -> OutboxRow:
     """A row of one user."""
-    return OutboxRow(UUID(int=number), topic, b"acme/u-1", value or str(number).encode())
+    return OutboxRow(UUID(int=number), topic, b"acme/u-1", HEAD + (value or str(number).encode()))
 
 
 def relay(table: Table, topic: Topic, *, limit: int = 3, kill_at: str = "") -> None:

@@ -9,19 +9,23 @@ from pipeline.ports import OutboxRow
 from pipeline.stages.relay.decide import refusal
 
 NORMAL = "notification.events.normal"
+HEAD = b"\0\0\0\0\1"  # of a record in the wire format
 
 
 @pytest.mark.parametrize(
     ("topic", "value", "words"),
     [
-        (NORMAL, b"x", ""),
-        (NORMAL, b"x" * LARGEST_EVENT, ""),
+        (NORMAL, HEAD + b"x", ""),
+        (NORMAL, HEAD + b"x" * (LARGEST_EVENT - len(HEAD)), ""),
         # one byte more would make a delivery that the broker refuses
-        (NORMAL, b"x" * (LARGEST_EVENT + 1), "has 262,145 bytes"),
+        (NORMAL, HEAD + b"x" * (LARGEST_EVENT + 1 - len(HEAD)), "has 262,145 bytes"),
         (NORMAL, b"", "has 0 bytes"),
+        # no record in the wire format: JSON, and a head with nothing behind it
+        (NORMAL, b'{"a": 1}', "begins with 7b22612"),
+        (NORMAL, HEAD, "begins with 0000000001;"),
         # a typo, and a topic that is ours but takes no events
-        ("notification.events.norml", b"x", "is none of notification.events.bulk"),
-        (DEAD, b"x", "is none of"),
+        ("notification.events.norml", HEAD + b"x", "is none of notification.events.bulk"),
+        (DEAD, HEAD + b"x", "is none of"),
     ],
 )
 def test_only_events_of_a_decent_size_are_produced(topic: str, value: bytes, words: str) -> None:

@@ -11,7 +11,7 @@ from pipeline.model.errors import DependencyDown
 from pipeline.ports import OutboxRow
 from pipeline.stages.relay import step
 
-ROW = OutboxRow(UUID(int=1), "notification.events.normal", b"acme/u-1", b"x")
+ROW = OutboxRow(UUID(int=1), "notification.events.normal", b"acme/u-1", b"\0\0\0\0\1x")
 
 
 class Table:
