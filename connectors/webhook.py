@@ -14,6 +14,11 @@ that a secret can be exchanged without a gap. The specification advises an Ed255
 belong to different owners, who could sign for each other with a shared one); and if the defaults do not
 suit, `url`, `hosts` (comma-separated `host`, `host:port`, `*.host`), `ca_file`, `timeout` (seconds for a
 whole send), `connections`.
+
+What became of a message may be told in the same way round: a POST of {"delivery_id", "fate", "code", "facts"},
+`fate` in the words of `contract.Fate`, signed with one of `receipt_secrets` (whsec_...). Whoever reads the mail
+that a mailbox provider's feedback loop sends, say, posts `complained`, whichever provider had the message.
+A repeat says nothing new, so the age of its signature is not asked for.
 """
 
 import base64
@@ -25,6 +30,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any, get_args
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from yarl import URL
@@ -38,11 +44,15 @@ from connectors._retry_after import retry_after
 from connectors.contract import (
     Accepted,
     BadOptions,
+    Callback,
     ChannelFault,
+    Fate,
+    Forged,
     InvalidAddress,
     Message,
     Outcome,
     Permanent,
+    Receipt,
     Throttled,
     Transient,
     Uncertain,
@@ -180,6 +190,7 @@ def create(options: Mapping[str, str]) -> Webhook:
     ca_file = given.file("ca_file")
     # The specification asks for 15 to 30 s; a sender that waits so long should have many connections.
     timeout, connections = given.seconds("timeout", 15.0), given.number("connections", 200)
+    given.text("receipt_secrets", "")  # the receiver's
     given.done()
     if not signers:
         raise BadOptions("webhook: option 'secrets' is empty; set it to one or more of whsec_..., whsk_...")
@@ -244,3 +255,40 @@ def _ed25519(key: Ed25519PrivateKey) -> Sign:
         return "v1a," + base64.b64encode(key.sign(content)).decode()
 
     return sign
+
+
+class WebhookReceiver:
+    """Receipts in our own words, signed after Standard Webhooks."""
+
+    def __init__(self, signers: Sequence[Sign]) -> None:
+        self._signers = signers
+
+    def read(self, callback: Callback) -> Receipt | None:
+        """The receipt in the body."""
+        id, at, given = (
+            callback.headers.get(f"webhook-{name}", "").encode(errors="replace")
+            for name in ("id", "timestamp", "signature")
+        )
+        wanted = [sign(b".".join((id, at, callback.body))).encode() for sign in self._signers]
+        if not any(hmac.compare_digest(one, entry) for one in wanted for entry in given.split()):
+            raise Forged("no entry of webhook-signature is by one of receipt_secrets")
+        try:
+            found = json.loads(callback.body)
+            return _receipt(**found)
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise Forged("the body is no JSON of delivery_id, fate, code, facts") from error
+
+
+def _receipt(delivery_id: str, fate: Fate, code: str = "", facts: Mapping[str, Any] | None = None) -> Receipt:
+    known = {name: str(value) for name, value in (facts or {}).items()}
+    if fate not in get_args(Fate) or not delivery_id:
+        raise ValueError(fate)
+    return Receipt(delivery_id=str(delivery_id), fate=fate, code=str(code), facts=known)
+
+
+def create_receiver(options: Mapping[str, str]) -> WebhookReceiver:
+    """What reads the receipts, by the same options. Raises BadOptions."""
+    secrets = Options("webhook", options).text("receipt_secrets").split()
+    if not all(secret.startswith("whsec_") for secret in secrets):
+        raise BadOptions("webhook: option 'receipt_secrets' holds one that is no whsec_...")
+    return WebhookReceiver([signer(secret) for secret in secrets])

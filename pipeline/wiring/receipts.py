@@ -25,7 +25,7 @@ def run(stage: Stage, settings: Settings) -> None:
 
 async def _listen(settings: Settings, stage: Stage) -> None:
     host, port = _place(settings)
-    receivers = receiving(settings)
+    receivers = receiving()
     async with (
         loop.until_told() as stop,
         pool(settings) as connections,
@@ -68,24 +68,24 @@ def _place(settings: Settings) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def receiving(settings: Settings) -> Mapping[str, Receiver]:
-    """Who reads the callbacks of each provider in use that has what it takes. Raises ConfigurationError."""
+def receiving() -> Mapping[str, Receiver]:
+    """Who reads the callbacks of each provider that has what it takes. Raises ConfigurationError."""
     found: dict[str, Receiver] = {}
     missing = list[str]()
-    for name in sorted({name for names in settings.providers.values() for name in names}):
-        for entry in entry_points(group="everpost.connectors", name=name):
-            make: Callable[[Mapping[str, str]], Receiver] | None = getattr(
-                import_module(entry.module), "create_receiver", None
-            )
-            if make is None:
-                continue
-            try:
-                found[name] = make(connector_options(name))
-            except BadOptions as error:
-                missing.append(str(error))
+    for entry in entry_points(group="everpost.connectors"):
+        options = connector_options(entry.name)
+        make: Callable[[Mapping[str, str]], Receiver] | None = (
+            getattr(import_module(entry.module), "create_receiver", None) if options else None
+        )
+        if make is None:
+            continue
+        try:
+            found[entry.name] = make(options)
+        except BadOptions as error:
+            missing.append(str(error))
     if not found:
         raise ConfigurationError(
-            "no provider in use can be believed: " + ("; ".join(missing) or "none sends receipts")
+            "no provider can be believed: " + ("; ".join(missing) or "none sends receipts")
         )
     for words in missing:
         _log.warning("receipt.refused", reason=words)

@@ -1,5 +1,6 @@
 """What came back, in PostgreSQL: kept once, asked for by the sender, and heeded by the next decision."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.integration
 HERS = profile("u-1")
 PHONE = next(one for one in HERS.addresses if one.channel == "sms")
 KEY = (HERS.tenant, HERS.user_id)
+SENT = PHONE.registered_at + timedelta(hours=1)
 LATER = PHONE.registered_at + timedelta(days=1)
 
 
@@ -42,7 +44,7 @@ async def known(pool: asyncpg.Pool) -> PostgresLog:
     async with pool.acquire() as connection:
         await save_profiles(connection, [HERS])
     log = PostgresLog(pool)
-    await log.write([], [outcome("d-1", address_id=PHONE.address_id)])
+    await log.write([], [outcome("d-1", address_id=PHONE.address_id, at=SENT)])
     return log
 
 
@@ -90,3 +92,10 @@ async def test_a_dead_number_goes_out_of_use_unless_it_was_registered_since(post
         assert await phone(pool) == ""
         await log.write([], [], [told("bounce", "dead_address")] * 2)
         assert await phone(pool) is None
+        again = replace(HERS, addresses=(replace(PHONE, registered_at=LATER + timedelta(days=1)),))
+        async with pool.acquire() as connection:
+            await save_profiles(connection, [again])
+        await log.write([], [], [told("bounce", "dead_address", at=LATER + timedelta(days=2))])
+        late = told("bounce", "dead_address", engagement_id="late", at=LATER + timedelta(days=2))
+        await log.write([], [], [late])
+        assert await phone(pool) == ""  # what was sent before says nothing of her new registration

@@ -60,11 +60,11 @@ class PostgresLog:
             await _insert(connection, "plans", _plans(decisions))
             await _insert(connection, "states", _states(outcomes))
             await _insert(connection, "attempts", map(_ATTEMPT, outcomes))
-            await _insert(connection, "engagements", map(_engagement, engagements))
+            news = await _news(connection, engagements)
             await deactivate_addresses(
-                connection, _latest([*_dead_addresses(outcomes), *await _bounced(connection, engagements)])
+                connection, _latest([*_dead_addresses(outcomes), *await _bounced(connection, news)])
             )
-            await _insert(connection, "suppress", _unwanted(engagements))
+            await _insert(connection, "suppress", _unwanted(news))
 
 
 async def _insert(connection: Connection, statement: str, rows: Iterable[Sequence[Any]]) -> None:
@@ -124,6 +124,17 @@ def _dead_addresses(outcomes: Sequence[Outcome]) -> Sequence[tuple[str, str, dat
 def _latest(dead: Sequence[tuple[str, str, datetime]]) -> Sequence[tuple[str, str, datetime]]:
     """An address twice in one statement would be judged by either; the later word is the stronger one."""
     return list({one[0]: one for one in sorted(dead, key=itemgetter(2))}.values())
+
+
+async def _news(connection: Connection, engagements: Sequence[Engagement]) -> Sequence[Engagement]:
+    """Keep what came back; gives what was not known, for a fact that is told again has had its effect."""
+    if not engagements:
+        return ()
+    columns = [
+        [_clean(value) for value in column] for column in zip(*map(_engagement, engagements), strict=True)
+    ]
+    new = {row["engagement_id"] for row in await connection.fetch(_SQL["engagements"], *columns)}
+    return [one for one in engagements if _clean(one.engagement_id) in new]
 
 
 def _engagement(one: Engagement) -> Sequence[Any]:

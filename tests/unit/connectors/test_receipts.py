@@ -1,18 +1,21 @@
 """What providers tell later: signed, read, and no stranger believed."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 import pytest
+from standardwebhooks import Webhook as Judge
 from twilio.request_validator import RequestValidator
 from vonage_http_client.auth import Auth
 
-from connectors import twilio, vonage
+from connectors import twilio, vonage, webhook
 from connectors.contract import BadOptions, Callback, Forged, Receipt, Receiver
 
 URL = "https://everpost.example/receipts/twilio"
 FORM_TYPE = {"content-type": "application/x-www-form-urlencoded"}
 TWILIO = {"auth_token": "token", "status_callback": URL}
+SECRET = "whsec_" + "MfKQ" * 8
 VONAGE = {"signature_secret": "secret"}
 
 
@@ -160,12 +163,56 @@ def test_what_is_not_ours_is_no_receipt() -> None:
     assert vonage.create_receiver(VONAGE).read(by_vonage({"status": "delivered", "timestamp": "1"})) is None
 
 
+def by_webhook(body: str, **headers: str) -> Callback:
+    """A receipt in our own words, signed by the specification's own library."""
+    at = datetime.now(UTC)  # noqa: TID251 - the library signs no other time
+    signed = Judge(SECRET).sign("msg_1", at, body)
+    marks = {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": signed,
+    }
+    return Callback(query="", headers={**marks, **headers}, body=body.encode())
+
+
+def test_a_feedback_loop_may_tell_by_webhook() -> None:
+    """Whoever reads the complaints about e-mail posts them, signed with a secret of its own."""
+    body = '{"delivery_id": "d-1", "fate": "complained", "code": "abuse", "facts": {"feedback-type": "abuse", "n": 1}}'
+    found = webhook.create_receiver({"receipt_secrets": f"whsec_{'A' * 32} {SECRET}"}).read(by_webhook(body))
+    facts = {"feedback-type": "abuse", "n": "1"}
+    assert found == Receipt(delivery_id="d-1", fate="complained", code="abuse", facts=facts)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        by_webhook('{"delivery_id": "d-1", "fate": "liked"}'),
+        by_webhook('{"delivery_id": "", "fate": "delivered"}'),
+        by_webhook('{"fate": "delivered"}'),
+        by_webhook('{"delivery_id": "d-1", "fate": ["x"]}'),
+        by_webhook('{"delivery_id": "d-1", "fate": "delivered", "facts": 1}'),
+        by_webhook('{"delivery_id": "d-1", "fate": "delivered", "more": 1}'),
+        by_webhook("[" * 100_000),
+        by_webhook("[]"),
+        by_webhook('{"delivery_id": "d-1", "fate": "delivered"}', **{"webhook-id": "msg_2"}),
+        by_webhook('{"delivery_id": "d-1", "fate": "delivered"}', **{"webhook-signature": "v1,\udc80"}),
+        Callback(query="", headers={}, body=b"{}"),
+    ],
+)
+def test_a_webhook_must_be_signed_and_speak_our_words(forged: Callback) -> None:
+    """Anything else is Forged, and no other error."""
+    with pytest.raises(Forged):
+        webhook.create_receiver({"receipt_secrets": SECRET}).read(forged)
+
+
 @pytest.mark.parametrize(
     ("make", "options"),
     [
         (twilio.create_receiver, {"auth_token": "token"}),
         (twilio.create_receiver, {"auth_token": "token", "status_callback": "http://plain.example"}),
         (vonage.create_receiver, {}),
+        (webhook.create_receiver, {}),
+        (webhook.create_receiver, {"receipt_secrets": "whsk_" + "A" * 44}),
         (vonage.create_receiver, {**VONAGE, "signature_method": "rot13"}),
     ],
 )

@@ -68,13 +68,14 @@ select * from unnest(
     $1::text[], $2::text[], $3::text[], $4::jsonb[], $5::text[], $6::text[], $7::timestamptz[]
 )
 on conflict do nothing
+returning engagement_id
 
 -- name: bounced
--- The addresses of deliveries, each once with the last word.
-select distinct on (d.address_id) d.address_id, told.reason, told.at
+-- The addresses of deliveries, each once with the last word: it is about the address as it was when it was sent to.
+select distinct on (d.address_id) d.address_id, told.reason, least(told.at, d.at) as at
 from unnest($1::text[], $2::text[], $3::timestamptz[]) as told (delivery_id, reason, at)
 join everpost.delivery_log d using (delivery_id)
-order by d.address_id, told.at desc
+order by d.address_id, least(told.at, d.at) desc
 
 -- name: suppress
 -- Put the addresses of deliveries on their tenant's suppression list; the first reason stays.
