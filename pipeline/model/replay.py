@@ -79,9 +79,14 @@ class Range:
     end: int
 
     @property
+    def start(self) -> tuple[str, int, int]:
+        """Its first record."""
+        return self.topic, self.partition, self.first
+
+    @property
     def place(self) -> str:
         """How people name it: by its first record."""
-        return f"{self.topic}/{self.partition}/{self.first}"
+        return "/".join(map(str, self.start))
 
     def has(self, topic: str, partition: int, offset: int) -> bool:
         """Whether the record is one of them."""
@@ -127,7 +132,7 @@ class Terms:
     edits: Mapping[str, str] = field(default_factory=dict[str, str])  # field: value, as text
     uncertain: bool = False  # those as well that may have gone out
     most: int = 3  # replays of one delivery
-    over: bool = False  # those too that are expired or recalled: the sender writes their end
+    over: bool = False  # those too that are expired or recalled: whoever takes them writes their end
     words: Literal["now", "decision"] = "now"  # today's version of a type's words, or the one that was pinned
 
 

@@ -54,13 +54,16 @@ def _decided(servers: str, codec: Codec, held: dict[str, Stuck], parts: Sequence
     numbers = {one.partition for one in parts} | {int(place.rsplit("/", 2)[1]) for place in held}
     ranges = [one for one in freeze(servers, [DECISIONS], min(times) - _BEFORE) if one.partition in numbers]
     found = set[str]()
+    by_partition: dict[tuple[str, int], list[Range]] = {}
+    for part in parts:
+        by_partition.setdefault((part.topic, part.partition), []).append(part)
     for letter in read_all(servers, ranges):
         try:
             decision = codec.decode(Decision, letter.value)
         except Unreadable:
             continue
         place = decision.source_topic, decision.source_partition, decision.source_offset
-        found.update(part.place for part in parts if part.has(*place))
+        found.update(part.place for part in by_partition.get(place[:2], ()) if part.has(*place))
         if decision.release_of in held:
             found.add(decision.release_of)
     return found

@@ -2,20 +2,22 @@
 
 import asyncio
 import secrets
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from pipeline import settings
-from pipeline.adapters.kafka.ranges import freeze
+from pipeline.adapters.kafka.ranges import freeze, read_all
 from pipeline.adapters.postgres.replays import PostgresReplays
-from pipeline.cli.dead.compose import look, operator, work
+from pipeline.cli.dead.compose import look, operator, sketcher, work
 from pipeline.cli.dead.report import Progress, tell
 from pipeline.cli.show import answer, say
-from pipeline.model.errors import ConfigurationError
+from pipeline.model.errors import ConfigurationError, Unreadable
 from pipeline.model.ladder import TIERS
 from pipeline.model.replay import Pace, Range, Run, Selection, Terms
 from pipeline.model.topics import HOLDS, RELEASED, retry
@@ -33,6 +35,8 @@ _UNTOLD = (
 )
 _TIERS = tuple(retry(tier.name) for tier in TIERS)
 
+Find = Callable[[Collection[str]], Sequence[tuple[str, Range]]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
@@ -48,9 +52,7 @@ class Lost:
 
 
 def redrive(
-    *ids: Annotated[
-        str, Parameter(help="of lost deliveries, of their or held events, or topic/partition/offset")
-    ],
+    *ids: Annotated[str, Parameter(help="of deliveries or events that are lost, or topic/partition/offset")],
     all: Annotated[bool, Parameter(help="instead: everything that is lost")] = False,
     why: Annotated[str, Parameter(help="for the record: what lost them, and what has changed since")] = "",
     dry_run: Annotated[
@@ -91,7 +93,7 @@ async def _redrive(
 ) -> int:
     async with pool(current) as connections:
         found = lost(await survey(current, connections, limit=limit))
-        meant = chosen(found, ids) if ids else released_first(found)
+        meant = chosen(found, ids, partial(_events, current, found.parts)) if ids else released_first(found)
         if not meant.count:
             _ = answer({"status": "done", "sent": 0, "counts": {}}) if json else say("Nothing is lost.")
             return 0
@@ -126,18 +128,37 @@ def _part(place: str, records: int) -> Range:
     return Range(topic=topic, partition=int(partition), first=int(first), end=int(first) + records)
 
 
-def chosen(found: Lost, ids: Collection[str]) -> Lost:
-    """What is lost and asked for. Raises ConfigurationError for an id of which nothing is lost."""
+def chosen(found: Lost, ids: Collection[str], find: Find) -> Lost:
+    """What is lost and asked for; `find` tells where in the parts the events of these ids are.
+
+    Raises ConfigurationError for an id of which nothing is lost.
+    """
+    parts = [one for one in found.parts if one.place in ids]
     known = {name for one in found.single for name in (one.subject, one.event_id)}
-    if unknown := set(ids) - known - {one.place for one in found.parts}:
+    if unknown := set(ids) - known - {one.place for one in parts}:
+        events = find(unknown)
+        parts += [place for _, place in events if not any(one.has(*place.start) for one in parts)]
+        unknown -= {event_id for event_id, _ in events}
+    if unknown:
         raise ConfigurationError(
             f"nothing that is lost is named {', '.join(sorted(unknown))}: everpost ledger --stuck names it, "
             "and what waits in line there moves by itself"
         )
-    return Lost(
-        single=tuple(one for one in found.single if one.subject in ids or one.event_id in ids),
-        parts=tuple(one for one in found.parts if one.place in ids),
-    )
+    single = [one for one in found.single if one.subject in ids or one.event_id in ids]
+    return Lost(single=tuple(single), parts=tuple(parts))
+
+
+def _events(current: Settings, parts: Sequence[Range], ids: Collection[str]) -> list[tuple[str, Range]]:
+    """Where in the parts the events of these ids are. Raises DependencyDown."""
+    contents, found = sketcher(current), list[tuple[str, Range]]()
+    for letter in read_all(current.bootstrap_servers, tuple(spans(parts))):
+        if not any(part.has(*letter[:3]) for part in parts):
+            continue
+        with suppress(Unreadable):
+            if (event_id := contents.sketch(letter).event_id) in ids:
+                topic, partition, first = letter[:3]
+                found.append((event_id, Range(topic=topic, partition=partition, first=first, end=first + 1)))
+    return found
 
 
 def released_first(found: Lost) -> Lost:

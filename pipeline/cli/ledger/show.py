@@ -119,7 +119,7 @@ def _print(found: Survey, *, stuck: bool) -> None:
             say(f"[yellow]stuck[/] and {found.unnamed:,} more deliveries: see --limit")
         if not found.stuck:
             say("[green]nothing is stuck[/]")
-        if found.lost:
+        if found.lost or found.ledger.holes:
             say("What is lost can be sent again: everpost ledger redrive ID... --why ...")
 
 

@@ -1,5 +1,6 @@
 """What of a survey is driven again: everything that is lost, by name, and nothing that waits in line."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import pytest
@@ -58,12 +59,30 @@ def test_each_is_found_by_its_names() -> None:
     """Id, event or place; what is not lost is nobody's to drive."""
     found = lost(SURVEY)
     for id in ("d-1", "event of d-1"):
-        assert [one.subject for one in chosen(found, [id]).single] == ["d-1"]
-    only = chosen(found, [f"{EVENTS}/0/9", f"event of {EVENTS}/2/1"])
+        assert [one.subject for one in chosen(found, [id], nowhere).single] == ["d-1"]
+    only = chosen(found, [f"{EVENTS}/0/9", f"event of {EVENTS}/2/1"], nowhere)
     assert ([one.first for one in only.parts], [one.kind for one in only.single]) == ([9], ["held"])
     for id in ("d-2", "o-1", f"{EVENTS}/0/4", f"{EVENTS}/1/5"):
         with pytest.raises(ConfigurationError, match=f"nothing that is lost is named {id}"):
-            chosen(found, ["d-1", id])
+            chosen(found, ["d-1", id], nowhere)
+
+
+def nowhere(ids: Collection[str]) -> Sequence[tuple[str, Range]]:
+    """The parts have no such event."""
+    assert ids
+    return ()
+
+
+def test_an_event_is_found_in_its_part() -> None:
+    """It alone; one whose whole part is meant as well is meant once."""
+    found = lost(SURVEY)
+    inner, other = (Range(topic=EVENTS, partition=0, first=n, end=n + 1) for n in (4, 10))
+
+    def find(ids: Collection[str]) -> Sequence[tuple[str, Range]]:
+        return [one for one in (("e-4", inner), ("e-10", other)) if one[0] in ids]
+
+    assert chosen(found, ["e-10"], find).parts == (other,)
+    assert chosen(found, ["e-4", "e-10", f"{EVENTS}/0/3"], find).parts == (found.parts[0], other)
 
 
 def test_a_release_that_was_passed_goes_before_the_hold_that_it_ended() -> None:
