@@ -24,6 +24,7 @@ from tests.faults.bugs import BUGS, Bug
 ROOT = Path(__file__).parents[2]
 _COPIED = ("pipeline", "connectors", "infra", "schemas", "tests")
 _LONGEST = 600.0  # seconds for the checks of one copy
+_NO_END = 124  # as the exit code of timeout(1)
 _TAIL = 2_000  # characters of the output of a check that ended otherwise than it should
 
 Result = Literal["caught", "missed", "broken"]  # broken: the check did not come to a verdict
@@ -82,16 +83,19 @@ def _checked(bugs: Sequence[Bug], checks: Sequence[str]) -> tuple[int, str]:
         for edit in (edit for bug in bugs for edit in bug.edits):
             edit.apply(copy)
         command = (sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider")
-        done = subprocess.run(
-            [*command, "-p", "tests.faults.quick", *dict.fromkeys(checks)],
-            cwd=copy,
-            env={**os.environ, "PYTHONPATH": name},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_LONGEST,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [*command, "-p", "tests.faults.quick", *dict.fromkeys(checks)],
+                cwd=copy,
+                env={**os.environ, "PYTHONPATH": name},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=_LONGEST,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return _NO_END, f"it had not ended after {_LONGEST:.0f} s"
     return done.returncode, done.stdout[-_TAIL:]
 
 

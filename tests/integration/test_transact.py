@@ -14,6 +14,7 @@ from pipeline.adapters.kafka.transact import Fenced, Transactor
 from pipeline.model.record import Outgoing, Written, unpack
 from pipeline.model.topics import ENGAGEMENT, events
 from tests.support.refusing import refusing
+from tests.support.services import until
 from tests.support.topics import create_topics, read_tenant
 
 pytestmark = pytest.mark.integration
@@ -31,13 +32,22 @@ class Nothing:
         return 0
 
 
+def join(transactor: Transactor) -> None:
+    """Wait until it has partitions."""
+
+    def joined() -> bool:
+        transactor.poll(1, 0.5)
+        return bool(transactor.epoch)
+
+    until(joined)
+
+
 def commit(servers: str, group: str, written: Written) -> None:
     """All of it in one transaction, as the router writes."""
     transactor = Transactor(servers, group=group, instance="0", topics=[events("bulk")], state=Nothing())
     try:
         transactor.start()
-        while not transactor.epoch:
-            transactor.poll(1, 0.5)
+        join(transactor)
         assert transactor.commit(written, []) == {}
     finally:
         transactor.close()
@@ -102,8 +112,7 @@ def test_a_successor_fences_who_went_before(kafka: str) -> None:
     successor = Transactor(kafka, group=group, instance="0", topics=topics, state=Nothing())
     try:
         zombie.start()
-        while not zombie.epoch:
-            zombie.poll(1, 0.5)
+        join(zombie)
         successor.start()
         written = Written()
         written.put(ENGAGEMENT, b"late", f"{group}/u".encode(), 0)
