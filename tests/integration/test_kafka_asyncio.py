@@ -147,6 +147,7 @@ async def test_a_newcomer_gets_what_was_not_done(kafka: str, topic: str) -> None
         await producer.send_all([one for p in range(4) for one in numbered(topic, range(5), p)])
     async with consuming(kafka, topic, "0") as first:
         old = await take(first, topic, 20)
+        assert first.share() == 1
         async with consuming(kafka, topic, "1") as second:
             reading = asyncio.create_task(first.fetch({topic: 1}, 0.2))
             await eventually(lambda: not first.owns(old[0]), SECONDS)  # the partitions are being taken away
@@ -157,6 +158,7 @@ async def test_a_newcomer_gets_what_was_not_done(kafka: str, topic: str) -> None
             new = await both(first, second, topic, 8)
             await first.commit(old)  # too late: must change nothing
             assert await first.fetch({topic: 100}, 0.5) == await second.fetch({topic: 100}, 0.5) == []
+            assert first.share() == second.share() == 0.5  # by which they divide a provider's rate
     assert sorted((one.partition, one.offset) for one in new) == [(p, o) for p in range(4) for o in (3, 4)]
     async with consuming(kafka, topic, "0") as last, consuming(kafka, topic, "1") as other:
         assert len(await both(last, other, topic, 8)) == 8
