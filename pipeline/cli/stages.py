@@ -79,6 +79,16 @@ def start_stages(supervisor: Supervisor, current: Settings, options: Mapping[str
         supervisor.add(stage, (sys.executable, "-m", "pipeline.cli.main", "run", stage), environment)
 
 
+def callbacks(current: Settings) -> dict[str, str]:
+    """The options by which local providers send their receipts to the stage that listens for them."""
+    if current.receipts is None:
+        return {}
+    return {
+        "EVERPOST_CONNECTOR_VONAGE_CALLBACK": f"https://{current.receipts}/receipts/vonage",
+        "EVERPOST_CONNECTOR_TWILIO_STATUS_CALLBACK": f"https://{current.receipts}/receipts/twilio",
+    }
+
+
 def surroundings(current: Settings) -> dict[str, str]:
     """The environment by which a stage's process finds Kafka and Postgres."""
     registry = current.schema_registry_url

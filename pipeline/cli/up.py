@@ -14,7 +14,7 @@ from infra.embedded.console import Console
 from pipeline import settings
 from pipeline.cli.show import answer, say
 from pipeline.cli.stages import bootstrap as make_ready
-from pipeline.cli.stages import configured, start_providers, start_stages, wait_for_providers
+from pipeline.cli.stages import callbacks, configured, start_providers, start_stages, wait_for_providers
 from pipeline.cli.wait import leave_on_sigterm, until_told
 
 
@@ -60,7 +60,7 @@ def up(
             directory = current.home / "providers"
             start_providers(running.supervisor, directory)
             providers = wait_for_providers(running.supervisor, directory)
-            options = dict(providers.options)
+            options = {**providers.options, **callbacks(here)}
             say(f"what the local providers received: {providers.control}/received")
         for line in asyncio.run(make_ready(here)).topics.drift:
             say(f"[yellow]{escape(line)}[/]")
