@@ -25,7 +25,7 @@ from connectors._answer import Answer, NoAnswer
 from connectors._http import Http
 from connectors._options import Options, utc_now
 from connectors._retry_after import retry_after
-from connectors._sms import SENDER, refusal
+from connectors._sms import GSM, SENDER, refusal
 from connectors.contract import (
     Accepted,
     BadOptions,
@@ -45,12 +45,6 @@ from connectors.contract import (
 
 _TTL = (20_000, 604_800_000)  # ms that the API takes
 _WAIT = re.compile(r"\[\s*(\d{1,6})\s*\]")  # "please wait [ 250 ] and retry", in ms
-
-# 3GPP TS 23.038: what fits into a text message without UCS-2.
-_GSM = frozenset(
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§"
-    "¿abcdefghijklmnopqrstuvwxyzäöñüà\f^{}\\[~]|€"
-)
 
 # The status inside an HTTP 200. 0 is accepted; what is not named here has not been sent either (5 is
 # Vonage's internal error).
@@ -86,7 +80,7 @@ def to_request(message: Message, sender: str, callback: str | None = None) -> Sm
         "to": message.address[1:],
         "from_": sender,
         "text": text,
-        "type": "text" if _GSM.issuperset(text) else "unicode",
+        "type": "text" if GSM.issuperset(text) else "unicode",
         "client_ref": message.delivery_id,
         "ttl": min(max(int(message.time_to_live / timedelta(milliseconds=1)), least), most),
         "status_report_req": True,  # the receipt settles what a lost answer leaves open
