@@ -49,18 +49,20 @@ async def test_a_broadcast_keeps_the_rate_and_an_urgent_one_passes_it() -> None:
     place = [message.event_id for message in connector.sent].index("code")
     assert place <= before + RATE  # not behind the 130
     assert busiest(connector.at, RATE) <= RATE + 1e-3
-    assert rig.consumer.most <= RATE + 2  # half a second's worth waits, and what is being written
+    assert rig.consumer.most < 2 * RATE  # half a second's worth waits, and what is being written
     assert {one.outcome for one in rig.told()} == {"delivered"}
 
 
 async def test_one_who_asks_for_less_gets_less() -> None:
     """After a 429 requests go half as fast."""
     connector = Timed(Accepted(), Throttled(reason="slow down"))
-    rig = Rig(connector, providers=(Provider(connector=connector, rate=100.0),))
-    rig.kafka.write(*(record(delivery(f"e-{n}")) for n in range(40)))
+    rig = Rig(connector, providers=(Provider(connector=connector, rate=10.0),))
+    rig.kafka.write(*(record(delivery(f"e-{n}")) for n in range(18)))
     async with rig.running():
-        await eventually(lambda: rig.committed() == 40, 60)
-    assert connector.at[-1] - connector.at[2] >= 37 / 60
+        await eventually(lambda: rig.committed() == 18, 60)
+    assert (
+        connector.at[-1] - connector.at[0] >= 1.2
+    )  # what a full bucket leaves over takes 0.8 s at the whole rate
 
 
 async def test_who_gives_up_the_wait_for_a_token_is_passed_over() -> None:
