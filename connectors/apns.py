@@ -24,6 +24,7 @@ from connectors._apns_h2 import MAX_BODY, Answer, Headers, Lost, NotSent
 from connectors._apns_pool import Pool, Untrusted
 from connectors._options import Options, utc_now
 from connectors.contract import (
+    SILENT,
     Accepted,
     BadOptions,
     ChannelFault,
@@ -105,7 +106,11 @@ def to_request(
 def _payload(message: Message) -> Mapping[str, Any]:
     content = message.content
     alert = {"title": content.title, "body": content.text}
-    aps: dict[str, Any] = {"alert": {key: value for key, value in alert.items() if value}, "sound": "default"}
+    aps: dict[str, Any] = {"alert": {key: value for key, value in alert.items() if value}}
+    if content.sound != SILENT:
+        aps["sound"] = content.sound or "default"
+    if content.badge is not None:
+        aps["badge"] = content.badge
     if content.image:
         aps["mutable-content"] = 1  # lets the app's extension fetch the image
     own = {"event_id": message.event_id, "link": content.link, "image": content.image}

@@ -17,10 +17,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
+SILENT = "none"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """The rendered words. Which parts a channel uses: push title, text, link, image; SMS text;
+    """The rendered words. Which parts a channel uses: push title, text, link, image, sound, badge; SMS text;
     e-mail title (the subject), text, html.
     """
 
@@ -29,6 +31,8 @@ class Content:
     html: str | None = None
     link: str | None = None
     image: str | None = None
+    sound: str | None = None  # a file of the app; SILENT for none; None for the platform's usual one
+    badge: int | None = None  # the number on the app's icon; 0 takes it away, None leaves it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,9 +24,11 @@ from connectors._http import Http
 from connectors._options import Options, utc_now
 from connectors._retry_after import retry_after
 from connectors.contract import (
+    SILENT,
     Accepted,
     BadOptions,
     ChannelFault,
+    Content,
     InvalidAddress,
     Message,
     Outcome,
@@ -106,19 +108,35 @@ def to_request(message: Message, fcm: FCMNotification) -> bytes | Permanent | In
         notification_image=content.image,
         data_payload={key: value for key, value in data.items() if value},
         android_config=_android(message),
+        apns_config=_apple(content),
     )
 
 
 def _android(message: Message) -> dict[str, Any]:
     time_to_live = min(max(message.time_to_live, timedelta()), _MAX_TTL)
+    shown: dict[str, Any] = {"tag": message.delivery_id}  # a repeat replaces the first on the device
+    if message.content.sound not in (None, SILENT):  # from Android 8 on, silence is the channel's to say
+        shown["sound"] = message.content.sound
+    if message.content.badge is not None:
+        shown["notification_count"] = message.content.badge
     config: dict[str, Any] = {
         "priority": "high" if message.urgent else "normal",
         "ttl": f"{int(time_to_live.total_seconds())}s",
-        "notification": {"tag": message.delivery_id},  # a repeat replaces the first on the device
+        "notification": shown,
     }
     if message.collapse_key:
         config["collapse_key"] = message.collapse_key
     return config
+
+
+def _apple(content: Content) -> dict[str, Any] | None:
+    """What only an iPhone behind FCM reads."""
+    aps: dict[str, Any] = {}
+    if content.sound not in (None, SILENT):
+        aps["sound"] = content.sound
+    if content.badge is not None:
+        aps["badge"] = content.badge
+    return {"payload": {"aps": aps}} if aps else None
 
 
 def to_outcome(answer: Answer, now: datetime, *, token_age: timedelta = _NEW) -> Outcome:

@@ -35,6 +35,7 @@ from connectors._options import Options, utc_now
 from connectors._post import Poster
 from connectors._retry_after import retry_after
 from connectors.contract import (
+    SILENT,
     Accepted,
     BadOptions,
     ChannelFault,
@@ -123,6 +124,8 @@ def _payload(message: Message) -> bytes:
         "body": content.text,
         "link": content.link,
         "image": content.image,
+        "badge": content.badge,
+        "silent": True if content.sound == SILENT else None,
         "id": message.delivery_id,
     }
     present = {name: value for name, value in fields.items() if value is not None}

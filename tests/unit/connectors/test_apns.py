@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from connectors.apns import Request, Signer, create, to_outcome, to_request
 from connectors.contract import (
+    SILENT,
     Accepted,
     BadOptions,
     ChannelFault,
@@ -75,6 +77,20 @@ def test_a_request_says_everything_apple_asks_for() -> None:
         "link": "https://example.com/17",
         "image": "https://example.com/i",
     }
+
+
+@pytest.mark.parametrize(
+    ("sound", "badge", "aps"),
+    [
+        (None, None, {"sound": "default"}),
+        ("gong.caf", 3, {"sound": "gong.caf", "badge": 3}),
+        (SILENT, 0, {"badge": 0}),
+    ],
+)
+def test_sound_and_badge(sound: str | None, badge: int | None, aps: dict[str, Any]) -> None:
+    """Apple plays what is named, nothing when nothing is; 0 takes the badge away, absent leaves it."""
+    message = replace(MESSAGE, content=Content(text="x", sound=sound, badge=badge))
+    assert json.loads(request(message).body)["aps"] == {"alert": {"body": "x"}} | aps
 
 
 def test_urgency_and_time_to_live_become_headers() -> None:

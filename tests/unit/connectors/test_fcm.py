@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from connectors._answer import Answer
 from connectors._fcm_token import AccessToken, NoToken, Tokens
 from connectors.contract import (
+    SILENT,
     Accepted,
     BadOptions,
     ChannelFault,
@@ -63,6 +64,20 @@ def test_a_request_says_everything() -> None:
             "notification": {"tag": MESSAGE.delivery_id},
         },
     }
+
+
+def test_sound_and_badge_are_said_to_both_kinds_of_phones() -> None:
+    """Android's notification and Apple's `aps`; silence is the Android channel's to say."""
+    shown = body(replace(MESSAGE, content=Content(text="x", sound="gong", badge=0)))
+    assert shown["android"]["notification"] == {
+        "tag": MESSAGE.delivery_id,
+        "sound": "gong",
+        "notification_count": 0,
+    }
+    assert shown["apns"] == {"payload": {"aps": {"sound": "gong", "badge": 0}}}
+    silent = body(replace(MESSAGE, content=Content(text="x", sound=SILENT)))
+    assert silent["android"]["notification"] == {"tag": MESSAGE.delivery_id}
+    assert "apns" not in silent
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from connectors._answer import Answer
 from connectors._ece import SALT, encrypted, new_key, receiver
 from connectors._hosts import Hosts
 from connectors.contract import (
+    SILENT,
     Accepted,
     ChannelFault,
     Content,
@@ -99,6 +100,14 @@ def test_the_browser_reads_what_was_written(text: str, title: str) -> None:
     assert (seen["text"], seen["link"]) == (text, "https://example.com/17")
     assert seen["title"] == title.encode(errors="replace").decode()
     assert seen["id"] == "6f9619ff-8b86-d011-b42d-00c04fc964ff"
+
+
+def test_badge_and_silence_are_for_the_service_worker() -> None:
+    """`setAppBadge` and `silent`; without them it learns of neither."""
+    said = json.loads(request(content=Content(text="x", sound=SILENT, badge=0)).payload)
+    assert (said["badge"], said["silent"]) == (0, True)
+    usual = json.loads(request(content=Content(text="x", sound="gong")).payload)
+    assert not usual.keys() & {"badge", "silent"}
 
 
 def from_base64url(text: str) -> bytes:
