@@ -12,6 +12,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, formataddr
 
+from connectors._dkim import Dkim
 from connectors.contract import InvalidAddress, Message, Outcome, Permanent
 
 # Controls of ASCII and Latin-1 but the tab, Unicode's line and paragraph separators, lone surrogates.
@@ -36,6 +37,7 @@ class Sender:
     mailbox: str
     name: str = ""
     domain: str  # of Message-ID
+    dkim: Dkim | None = None  # None: the relay signs, or nobody
 
     @property
     def header(self) -> str:
@@ -70,11 +72,12 @@ def to_mail(message: Message, sender: Sender, now: datetime) -> Mail | Outcome:
     }
     lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
     try:
-        return Mail(
-            recipient=recipient, content=lines.encode() + _rest(message), utf8=not recipient.isascii()
-        )
+        content = lines.encode() + _rest(message)
     except UnicodeEncodeError:
         return Permanent(reason="the words hold a lone surrogate, which no encoding has", code="text")
+    if sender.dkim is not None:
+        content = sender.dkim.sign(content, now) + content
+    return Mail(recipient=recipient, content=content, utf8=not recipient.isascii())
 
 
 def mailbox(text: str) -> bool:

@@ -136,6 +136,8 @@ def isinstance_of_exception(name: str) -> bool:
     [
         ({"host": ""}, "host"),
         ({"sender": "nobody"}, "sender"),
+        ({"dkim_selector": "s1"}, "both 'dkim_key' and 'dkim_selector'"),
+        ({"dkim_key": "/nowhere.pem", "dkim_selector": "s1"}, "dkim_key"),
         ({"sender": "a@b.example\r\nBcc: x@y.example"}, "sender"),
         ({"sender": "jürgen@example.com"}, "sender"),
         ({"domain": "a b"}, "domain"),
