@@ -13,7 +13,7 @@ from uuid import UUID
 from pipeline.model.decision import Decision
 from pipeline.model.delivery import Delivery, Owner
 from pipeline.model.engagement import Engagement
-from pipeline.model.event import Event, Value
+from pipeline.model.event import Channel, Event, Value
 from pipeline.model.hold import Hold, Timer
 from pipeline.model.outcome import Outcome
 from pipeline.model.profile import Profile
@@ -70,6 +70,14 @@ class Profiles(Protocol):
 
     async def fetch(self, users: Sequence[UserKey]) -> Mapping[UserKey, Profile]:
         """Profiles with active addresses and preferences, in one query; unknown users are absent."""
+        ...
+
+
+class Preferences(Protocol):
+    """The users' wishes, changed by themselves."""
+
+    async def opt_out(self, tenant: str, user_id: str, category: str, channel: Channel) -> None:
+        """The user gets no more of a category on a channel, from the next decision on. Raises DependencyDown."""
         ...
 
 

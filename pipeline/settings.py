@@ -115,6 +115,17 @@ class Settings(BaseSettings):
         description="host:port where the stage receipts listens, behind a proxy with TLS, at /receipts/<provider>; "
         "then an SMS whose answer was lost waits for its receipt",
     )
+    unsubscribe_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[!-~]+$",
+        description="where a mail's unsubscribe links lead, such as https://mail.example.com/u: to the stage receipts "
+        "at /u, through the proxy with TLS; unset: mails have none",
+    )
+    unsubscribe_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="keys that seal those links, with commas between: the first seals, every one opens; "
+        "each 32 random bytes in URL-safe base64",
+    )
     heartbeat: Path | None = Field(
         default=None,
         description="file that a stage touches while its loop turns, for a container's health check",

@@ -3,13 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pipeline.model.catalogue import EventType
+from pipeline.model.event import Channel, Event, Value
+
+UNSUBSCRIBE = "unsubscribe_url"  # a variable of every e-mail; nil where there is nothing to opt out of
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
     """The Liquid sources of one (type, version, channel, locale), by part.
 
-    Parts: title, text, link, image for push and Web Push; text for SMS; subject, text, html for
-    e-mail.
+    Parts: title, text, link, image, sound, badge for push and Web Push; text for SMS; subject, text, html
+    for e-mail.
     """
 
     type: str
@@ -29,6 +34,15 @@ class Unrenderable:
 
     def __str__(self) -> str:
         return f"{self.template} line {self.line}: {self.message}"
+
+
+def variables(
+    event: Event, kind: EventType | None, channel: Channel, unsubscribe_url: str | None = None
+) -> dict[str, Value]:
+    """What a template may name: the event's data, and its absent optional ones as nil; an unknown name stays an error."""
+    optional = [] if kind is None else [name for name, one in kind.variables.items() if not one.required]
+    ours = {UNSUBSCRIBE: unsubscribe_url} if channel == "email" else {}
+    return {**dict.fromkeys(optional), **event.data, **ours}
 
 
 def fallbacks(locale: str) -> Iterator[str]:

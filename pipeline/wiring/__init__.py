@@ -16,6 +16,7 @@ import asyncpg
 
 from pipeline.adapters.files.catalogue import Loaded, load
 from pipeline.adapters.kafka.ends import begin_offsets, end_offsets
+from pipeline.adapters.links import Links
 from pipeline.adapters.postgres.ledger import books
 from pipeline.adapters.postgres.pool import close, connect
 from pipeline.adapters.telemetry import exported
@@ -80,6 +81,14 @@ def wire(settings: Settings) -> Wire:
     # Its client alone takes 0.25 s to import, and few have a registry.
     registry = import_module("pipeline.adapters.wire.registry")
     return Wire(registry.RegistryIds(settings.schema_registry_url, table(settings.partitions)))
+
+
+def links(settings: Settings) -> Links | None:
+    """What makes and reads unsubscribe links, when mails have them. Raises ConfigurationError."""
+    keys = settings.unsubscribe_keys.get_secret_value()
+    if settings.unsubscribe_url is None:
+        return None
+    return Links(settings.unsubscribe_url, [key.strip() for key in keys.split(",") if key.strip()])
 
 
 def run_stage(name: Stage, settings: Settings) -> int:

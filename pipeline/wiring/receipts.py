@@ -2,17 +2,20 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 
 from connectors.contract import BadOptions, Callback, Receiver
-from pipeline.adapters.http.door import door
+from pipeline.adapters.http.door import Handle, door
+from pipeline.adapters.postgres.profiles import PostgresPreferences
 from pipeline.adapters.postgres.receipts import PostgresOwners
 from pipeline.model.errors import ConfigurationError
 from pipeline.observe import Log, heartbeat
 from pipeline.settings import Settings, connector_options
 from pipeline.stages.receive.step import Tools, take
-from pipeline.wiring import Stage, clock, loop, pool, wire
+from pipeline.stages.receive.unsubscribe import Desk, visit
+from pipeline.wiring import Stage, clock, links, loop, pool, wire
 
 _BEAT = 1.0  # seconds
 _log = Log(__name__)
@@ -25,31 +28,37 @@ def run(stage: Stage, settings: Settings) -> None:
 
 async def _listen(settings: Settings, stage: Stage) -> None:
     host, port = _place(settings)
-    receivers = receiving()
+    receivers, seal, codec = receiving(), links(settings), wire(settings)
+    if not receivers and seal is None:
+        raise ConfigurationError(
+            "nothing to listen for: no provider can be believed (set EVERPOST_CONNECTOR_<NAME>_... of one that sends "
+            "receipts), and mails have no unsubscribe links (set EVERPOST_UNSUBSCRIBE_URL)"
+        )
     async with (
         loop.until_told() as stop,
         pool(settings) as connections,
         loop.producer(settings, stage) as producer,
     ):
-        tools = Tools(
-            receivers=receivers,
-            owners=PostgresOwners(connections),
-            producer=producer,
-            wire=wire(settings),
-            clock=clock,
-        )
-
-        async def handle(provider: str, query: str, headers: Mapping[str, str], body: bytes) -> int:
-            return await take(tools, provider, Callback(query=query, headers=headers, body=body))
-
+        owners, preferences = PostgresOwners(connections), PostgresPreferences(connections)
+        tools = Tools(receivers=receivers, owners=owners, producer=producer, wire=codec, clock=clock)
+        desk = seal and Desk(links=seal, preferences=preferences, producer=producer, wire=codec, clock=clock)
         try:
-            async with door(handle, host, port) as found:
-                _log.info("stage.started", port=found, providers=sorted(receivers))
+            async with door(
+                _taking(tools) if receivers else None, desk and partial(visit, desk), host, port
+            ) as found:
+                _log.info("stage.started", port=found, providers=sorted(receivers), unsubscribe=bool(desk))
                 await _until(stop)
         except OSError as error:
             raise ConfigurationError(
                 f"cannot listen at {settings.receipts}: {error}; set EVERPOST_RECEIPTS"
             ) from error
+
+
+def _taking(tools: Tools) -> Handle:
+    async def handle(provider: str, query: str, headers: Mapping[str, str], body: bytes) -> int:
+        return await take(tools, provider, Callback(query=query, headers=headers, body=body))
+
+    return handle
 
 
 async def _until(stop: asyncio.Event) -> None:
@@ -69,9 +78,8 @@ def _place(settings: Settings) -> tuple[str, int]:
 
 
 def receiving() -> Mapping[str, Receiver]:
-    """Who reads the callbacks of each provider that has what it takes. Raises ConfigurationError."""
+    """Who reads the callbacks of each provider that has what it takes."""
     found: dict[str, Receiver] = {}
-    missing = list[str]()
     for entry in entry_points(group="everpost.connectors"):
         options = connector_options(entry.name)
         make: Callable[[Mapping[str, str]], Receiver] | None = (
@@ -82,11 +90,5 @@ def receiving() -> Mapping[str, Receiver]:
         try:
             found[entry.name] = make(options)
         except BadOptions as error:
-            missing.append(str(error))
-    if not found:
-        raise ConfigurationError(
-            "no provider can be believed: " + ("; ".join(missing) or "none sends receipts")
-        )
-    for words in missing:
-        _log.warning("receipt.refused", reason=words)
+            _log.warning("receipt.refused", reason=str(error))
     return found

@@ -26,7 +26,7 @@ from pipeline.stages.send import step as send
 from pipeline.stages.send.attempt import Tools
 from pipeline.stages.send.records import group
 from pipeline.stages.send.ways import Provider
-from pipeline.wiring import Stage, catalogue, clock, loop, pool, wire
+from pipeline.wiring import Stage, catalogue, clock, links, loop, pool, wire
 
 _COLLECT = 20_000  # objects more than before; Python's own 700 is met every ten messages
 
@@ -61,6 +61,7 @@ async def _send(settings: Settings, stage: Stage) -> None:
             tiers=scaled(settings.retry_scale),
             send_timeout=settings.send_timeout,
             recalls=recalls,
+            link=links(settings),
             receipts=None if settings.receipts is None else PostgresReceipts(connections),
         )
         sender = send.Sender(

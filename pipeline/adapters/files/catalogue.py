@@ -3,7 +3,7 @@
     categories.toml                 [flights]  [security] required = true  [offers] on_by_default = ["email"]
                                     [offers.caps] sms = "2 in 7d"  email = "3 in 24h, then hold"
     flight.cancelled/type.toml      category, channels, locales, [variables]; lane, time_to_live, choice, template_version
-    flight.cancelled/v1/en.toml     [push] title text link image   [sms] text   [email] subject text html
+    flight.cancelled/v1/en.toml     [push] title text link image sound badge   [sms] text   [email] subject text html or mjml
 
 A version is never changed once decisions have pinned it; new words are a new directory. `[push]` serves
 apns, fcm and webpush, unless the file has a table of that name. Everything is checked here, so that a
@@ -21,6 +21,7 @@ from typing import get_args
 from liquid import Environment, StrictUndefined
 from liquid.exceptions import LiquidError
 
+from pipeline.adapters.files.mail import BadMarkup, from_mjml, inlined
 from pipeline.adapters.files.toml import Table, read
 from pipeline.model.catalogue import (
     CHOICES,
@@ -34,13 +35,15 @@ from pipeline.model.catalogue import (
     Variable,
 )
 from pipeline.model.event import CHANNELS, LANES, Channel
-from pipeline.model.template import Template
+from pipeline.model.template import UNSUBSCRIBE, Template
 
 PUSH: tuple[Channel, ...] = ("apns", "fcm", "webpush")
 _PARTS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {  # required, optional
-    **dict.fromkeys(("push", *PUSH), (frozenset({"title", "text"}), frozenset({"link", "image"}))),
+    **dict.fromkeys(
+        ("push", *PUSH), (frozenset({"title", "text"}), frozenset({"link", "image", "sound", "badge"}))
+    ),
     "sms": (frozenset({"text"}), frozenset[str]()),
-    "email": (frozenset({"subject", "text"}), frozenset({"html"})),
+    "email": (frozenset({"subject", "text"}), frozenset({"html", "mjml"})),
 }
 _REFUSED = {
     "date": "a replay must render the same words, and `date` knows `now`; give the text as a variable",
@@ -149,6 +152,8 @@ def _type(name: str, source: Table, categories: Mapping[str, Category]) -> Event
 
 def _variable(source: Table, name: str) -> Variable:
     """`flight = "string"` is required, `gate = "string?"` is optional."""
+    if name == UNSUBSCRIBE:
+        raise source.wrong(name, "is what everpost gives to every e-mail", "choose another name")
     word = source.take(name, str)
     kind = _KINDS.get(word.removesuffix("?"))
     if kind is None:
@@ -187,11 +192,27 @@ def _parts(source: Table, channel: str, kind: EventType) -> dict[str, str]:
     parts |= {part: source.take(part, str) for part in sorted(optional & source.keys())}
     source.end()
     for part, text in parts.items():
-        _check(source, part, text, kind)
-    return parts
+        _check(source, channel, part, text, kind)
+    return _compiled(source, parts)
 
 
-def _check(source: Table, part: str, text: str, kind: EventType) -> None:
+def _compiled(source: Table, parts: Mapping[str, str]) -> dict[str, str]:
+    """The parts with `mjml` and `html` as the one `html` that is sent."""
+    found = dict(parts)
+    if "mjml" in found and "html" in found:
+        raise source.wrong("mjml", "stands beside html", "keep one of the two")
+    try:
+        if "mjml" in found:
+            found["html"] = from_mjml(found.pop("mjml"))
+        elif "html" in found:
+            found["html"] = inlined(found["html"])
+    except BadMarkup as error:
+        part = "mjml" if "mjml" in parts else "html"
+        raise source.wrong(part, f"line {error.line}: {error.message}", error.fix) from error
+    return found
+
+
+def _check(source: Table, channel: str, part: str, text: str, kind: EventType) -> None:
     """Parse one template and hold what it uses against the type."""
     try:
         used = _LIQUID.from_string(text).analyze()
@@ -200,7 +221,7 @@ def _check(source: Table, part: str, text: str, kind: EventType) -> None:
         line = context[0] if context else 1
         raise source.wrong(part, f"line {line}: {error.message}", "correct the template") from error
     for name in used.globals:
-        if name not in kind.variables:
+        if name not in kind.variables and not (name == UNSUBSCRIBE and channel == "email"):
             known = ", ".join(sorted(kind.variables)) or "none"
             raise source.wrong(
                 part,

@@ -161,7 +161,10 @@ async def _bounced(
 def _unwanted(engagements: Sequence[Engagement]) -> Iterable[Sequence[Any]]:
     """Deliveries whose address is not to be written to any more, and why."""
     return [
-        (one.delivery_id, one.kind, one.at) for one in engagements if one.kind in ("complaint", "unsubscribe")
+        (one.delivery_id, one.kind, one.at)
+        for one in engagements
+        # One that names a category is a link of ours, and the preference is set; the rest concerns the address.
+        if one.kind == "complaint" or (one.kind == "unsubscribe" and "category" not in one.facts)
     ]
 
 

@@ -50,6 +50,18 @@ class PostgresProfiles:
         return {(row[0], row[1]): _profile(row) for row in rows}
 
 
+class PostgresPreferences:
+    """The port `Preferences`."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def opt_out(self, tenant: str, user_id: str, category: str, channel: Channel) -> None:
+        """The user gets no more of it; one who is gone gets nothing anyhow. Raises DependencyDown."""
+        async with session(self._pool) as connection:
+            await connection.execute(_SQL["opt_out"], tenant, user_id, category, channel)
+
+
 def _profile(row: asyncpg.Record) -> Profile:
     (tenant, user_id, version, locale, timezone, enabled, quiet_from, quiet_until, ids, *rest) = row
     channels, values, registered, suppressed, *wishes = rest

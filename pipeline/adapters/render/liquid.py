@@ -21,7 +21,9 @@ _OUTPUT = 100 * 1024  # bytes of one part: Gmail clips a mail at 102 kB
 _CACHED = 4_096  # parsed parts; one is about 10 kB
 _BREAKS = re.compile(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+\s*")  # what str.splitlines breaks at
 _TWO_LINES = 2
-_ONE_LINE = frozenset({"title", "subject", "link", "image"})  # headers and URLs: a line break injects
+_ONE_LINE = frozenset(
+    {"title", "subject", "link", "image", "sound", "badge"}
+)  # headers and URLs: a line break injects
 # Beyond Liquid's own errors, what its filters raise on values that they did not expect.
 _FAILURES = (LiquidError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 

@@ -30,7 +30,7 @@ from pipeline.model.delivery import Delivery
 from pipeline.model.errors import ConfigurationError
 from pipeline.model.event import LANES, Event
 from pipeline.model.profile import AnyChannel, Profile
-from pipeline.model.template import Unrenderable
+from pipeline.model.template import Unrenderable, variables
 from pipeline.model.topics import DECISIONS, events
 from pipeline.ports import UserKey
 from pipeline.settings import Settings
@@ -141,13 +141,17 @@ class _Renders:
 
     def __init__(self, loaded: Loaded) -> None:
         self._templates = loaded.templates
+        self._types = loaded.types
         self._liquid = Liquid()
 
     def __call__(self, delivery: Delivery, event: Event) -> bool:
         found = self._templates.get(
             delivery.type, delivery.template_version, delivery.channel, delivery.locale
         )
-        return found is not None and not isinstance(self._liquid.render(found, event.data), Unrenderable)
+        if found is None:
+            return False
+        data = variables(event, self._types.get(event.type), delivery.channel)
+        return not isinstance(self._liquid.render(found, data), Unrenderable)
 
 
 def _read(current: Settings, begin: datetime, end: datetime, tenant: str | None) -> _Slice:

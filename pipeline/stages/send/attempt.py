@@ -26,6 +26,7 @@ from pipeline.model.ladder import Tier
 from pipeline.model.recall import Recalls
 from pipeline.model.record import Incoming
 from pipeline.model.template import Unrenderable
+from pipeline.model.unsubscribe import Link
 from pipeline.observe import Log, Outage
 from pipeline.ports import Clock, Codec, Receipts, Renderer, Templates
 from pipeline.stages.send.decide import (
@@ -72,6 +73,7 @@ class Tools:
     tiers: tuple[Tier, ...]
     send_timeout: float  # seconds
     recalls: Callable[[], Recalls] = Recalls  # the orders in force at this moment
+    link: Link | None = None  # makes unsubscribe links; None: mails have none
     receipts: Receipts | None = None  # None: none come, so an SMS whose answer was lost is given up at once
 
 
@@ -265,6 +267,7 @@ class Attempts:
             templates=tools.templates,
             renderer=tools.renderer,
             catalogue=tools.catalogue,
+            link=tools.link,
         )
         return unrenderable(str(message)) if isinstance(message, Unrenderable) else message
 

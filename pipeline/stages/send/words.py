@@ -5,13 +5,15 @@ from datetime import datetime, timedelta
 
 from connectors.contract import Content, Message
 from pipeline.model.catalogue import Catalogue
-from pipeline.model.event import Event, Value
-from pipeline.model.template import Unrenderable
+from pipeline.model.event import Event
+from pipeline.model.template import Unrenderable, variables
+from pipeline.model.unsubscribe import Link, headers, subscription
 from pipeline.ports import Renderer, Templates
 from pipeline.stages.send.decide import Current
 
 _LEAST = timedelta(seconds=1)  # APNs and Web Push read 0 as "now or never"
 _DEFAULT = timedelta(hours=24)
+_MOST = 99_999  # of a badge: phones show no more digits
 
 
 def to_message(
@@ -22,16 +24,27 @@ def to_message(
     templates: Templates,
     renderer: Renderer,
     catalogue: Catalogue,
+    link: Link | None,
 ) -> Message | Unrenderable:
-    """The message to send, with the same identity on every attempt."""
+    """The message to send, with the same identity on every attempt.
+
+    `link` makes the addresses by which a recipient ends what he can end; None: there are none.
+    """
     delivery = current.delivery
+    where = f"{delivery.type} v{delivery.template_version} {delivery.channel}/{delivery.locale}"
     template = templates.get(delivery.type, delivery.template_version, delivery.channel, delivery.locale)
     if template is None:
-        where = f"{delivery.type} v{delivery.template_version} {delivery.channel}/{delivery.locale}"
         return Unrenderable(template=where, line=0, message="is not in this sender's catalogue")
-    parts = renderer.render(template, _variables(event, catalogue))
+    ends = None if link is None else subscription(delivery)
+    url = None if link is None or ends is None else link(ends)
+    parts = renderer.render(template, variables(event, catalogue.get(event.type), delivery.channel, url))
     if isinstance(parts, Unrenderable):
         return parts
+    badge = parts.get("badge", "")
+    if badge and not (badge.isascii() and badge.isdigit() and int(badge) <= _MOST):
+        return Unrenderable(
+            template=f"{where} badge", line=0, message=f"gives no whole number from 0 to {_MOST}"
+        )
     return Message(
         delivery_id=delivery.delivery_id,
         event_id=delivery.event_id,
@@ -41,14 +54,8 @@ def to_message(
         urgent=delivery.lane == "urgent",
         time_to_live=_DEFAULT if delivery.expires_at is None else max(_LEAST, delivery.expires_at - now),
         collapse_key=delivery.collapse_key,
+        headers=headers(url),
     )
-
-
-def _variables(event: Event, catalogue: Catalogue) -> dict[str, Value]:
-    """The event's data, with its absent optional variables as nil: an unknown name stays an error."""
-    kind = catalogue.get(event.type)
-    optional = [] if kind is None else [name for name, one in kind.variables.items() if not one.required]
-    return {**dict.fromkeys(optional), **event.data}
 
 
 def _content(parts: Mapping[str, str]) -> Content:
@@ -58,4 +65,6 @@ def _content(parts: Mapping[str, str]) -> Content:
         html=parts.get("html"),
         link=parts.get("link"),
         image=parts.get("image"),
+        sound=parts.get("sound") or None,
+        badge=int(parts["badge"]) if parts.get("badge") else None,
     )

@@ -10,7 +10,7 @@ from pipeline.adapters.render.liquid import Liquid
 from pipeline.model.catalogue import Cap
 from pipeline.model.errors import ConfigurationError
 from pipeline.model.event import CHANNELS, Value
-from pipeline.model.template import Unrenderable, choose_locale
+from pipeline.model.template import UNSUBSCRIBE, Unrenderable, choose_locale
 
 DEMO = Path(__file__).parents[3] / "infra" / "demo" / "catalogue"
 VALUES: dict[str, Value] = {"string": "UA 1545", "integer": 200, "number": 1.5, "boolean": True}
@@ -57,7 +57,9 @@ def test_demo_has_words_for_everything(demo: Loaded) -> None:
     liquid = Liquid()
     for kind in demo.types.values():
         full = {name: VALUES[variable.kind] for name, variable in kind.variables.items()}
+        full[UNSUBSCRIBE] = "https://example.com/u/TOKEN"
         bare = {name: full[name] if variable.required else None for name, variable in kind.variables.items()}
+        bare[UNSUBSCRIBE] = None
         for locale in kind.locales:
             for channel in kind.channels:
                 template = demo.templates.get(kind.name, kind.template_version, channel, locale)
@@ -85,6 +87,21 @@ def test_push_channels_share_words_unless_they_have_their_own(tmp_path: Path) ->
     assert found["fcm"] is not None
     assert found["fcm"].parts["title"] == "own"
     assert templates.get("flight.late", 2, "sms", "en") is None
+
+
+def test_mjml_is_compiled_and_knows_the_unsubscribe_link(tmp_path: Path) -> None:
+    """What a sender gets is HTML, whichever of the two was written."""
+    link = '<mj-text><a href="{{ unsubscribe_url }}">Stop</a></mj-text>'
+    source = f"<mjml><mj-body><mj-section><mj-column>{link}</mj-column></mj-section></mj-body></mjml>"
+    template = load(write(tmp_path, words=f"{WORDS}mjml = '''{source}'''")).templates.get(
+        "flight.late", 1, "email", "en"
+    )
+    assert template is not None
+    assert template.parts.keys() == {"subject", "text", "html"}
+    data = {"flight": "UA 1", "gate": None, "unsubscribe_url": "https://example.com/?a&b"}
+    words = Liquid().render(template, data)
+    assert not isinstance(words, Unrenderable)
+    assert '<a href="https://example.com/?a&amp;b">Stop</a>' in words["html"]
 
 
 def test_durations_and_optional_variables(tmp_path: Path) -> None:
@@ -134,6 +151,15 @@ SLIPS = [
     ({"words": WORDS.replace("upcase", "date: '%d'")}, ("en.toml", "sms.text", "replay")),
     ({"words": WORDS.replace("upcase", "safe")}, ("en.toml", "sms.text", "escaping")),
     ({"words": WORDS.replace("{{ flight | upcase }}", "{% include 'x' %}")}, ("en.toml", "sms.text")),
+    ({"words": WORDS.replace("upcase }}", "upcase }}{{ unsubscribe_url }}")}, ("sms.text", "no variable")),
+    ({"type": TYPE + 'unsubscribe_url = "string"'}, ("variables.unsubscribe_url", "another name")),
+    (
+        {"words": WORDS + 'mjml = "<mjml><mj-foo/></mjml>"'},
+        ("email.mjml", "line 1", "mj-foo", "documentation"),
+    ),
+    ({"words": WORDS + 'mjml = ""\nhtml = ""'}, ("email.mjml", "keep one")),
+    ({"words": WORDS + 'html = "<style></style><p {{ flight }}>"'}, ("email.html", "line 1", "value")),
+    ({"words": WORDS + 'mjml = "{{ gait }}"'}, ("email.mjml", "gait", "flight, gate")),
 ]
 
 

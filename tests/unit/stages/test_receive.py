@@ -91,7 +91,7 @@ async def listening() -> AsyncGenerator[Reception]:
     async def handle(provider: str, query: str, headers: Mapping[str, str], body: bytes) -> int:
         return await take(tools, provider, Callback(query=query, headers=headers, body=body))
 
-    async with door(handle, "127.0.0.1", 0) as port:
+    async with door(handle, None, "127.0.0.1", 0) as port:
         yield Reception(port, kafka, owners, receivers)
     await until(lambda: not sockets(port), 60)  # left open, a later test is blamed
 

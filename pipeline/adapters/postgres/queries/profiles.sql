@@ -60,6 +60,14 @@ on conflict (tenant, user_id, category, channel) do update
 set allowed = excluded.allowed
 where preference.allowed <> excluded.allowed
 
+-- name: opt_out
+-- A user who is gone has nothing to opt out of.
+insert into everpost.preference (tenant, user_id, category, channel, allowed)
+select tenant, user_id, $3, $4, false from everpost.profile where tenant = $1 and user_id = $2
+on conflict (tenant, user_id, category, channel) do update
+set allowed = false
+where preference.allowed
+
 -- name: set_enabled
 -- Turn the global switch of one user.
 update everpost.profile set enabled = $3 where tenant = $1 and user_id = $2 and enabled <> $3
