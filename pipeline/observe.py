@@ -35,14 +35,13 @@ LogEvent = Literal[
     "batch.committed",  # a batch is durable
     "transaction.aborted",  # a batch is rolled back and will be done again
     "record.rejected",  # a record cannot be read or is not valid: kept in notification.dead
-    "delivery.dead",  # a delivery is given up: kept in notification.dead
+    "delivery.dead",  # deliveries are given up for one reason: kept in notification.dead
     "channel.paused",  # a channel fault: nothing is sent until the probe succeeds
     "channel.resumed",  # the probe succeeded
     "breaker.turned",  # the breaker of a channel's provider has opened, closed, or heard an operator
     "outbox.shares",  # a relay holds more or fewer shares of the outbox than before
     "receipt.refused",  # a callback that is not the provider's, or about nothing that is known
     "outbox.set_aside",  # an outbox row that Kafka refuses is parked
-    "address.deactivated",  # the provider says that an address is dead
     "publish.abandoned",  # a client was closed before Kafka acknowledged these events: they may be lost
     "request.refused",  # a caller's event is refused at the door
     "ledger.stuck",  # something has neither ended nor moved for longer than it may, or is missing

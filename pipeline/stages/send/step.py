@@ -10,7 +10,7 @@ between 3 and 4 repeats its records too, which the account knows by delivery and
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -225,19 +225,23 @@ class _Loop:
         results = Counter("unreadable" if one.verdict is None else one.verdict.result for one in over)
         for result, count in results.items():
             meter.add("everpost.attempts", count, channel=channel, outcome=result)
-        for one in over:
-            if one.delivery is not None and one.verdict is not None and one.verdict.state == "dead":
-                _tell_dead(one.delivery, one.verdict)
+        _tell_dead(over)
         _log.info("batch.committed", channel=channel, records=len(over), **results)
 
 
-def _tell_dead(delivery: Delivery, verdict: Verdict) -> None:
-    _log.warning(
-        "address.deactivated" if verdict.disposition == "invalid_address" else "delivery.dead",
-        delivery_id=delivery.delivery_id,
-        event_id=delivery.event_id,
-        attempt=delivery.attempt,
-        disposition=verdict.disposition,
-        reason=verdict.reason,
-        code=verdict.code,
-    )
+def _tell_dead(over: Sequence[Settled]) -> None:
+    """One line for each reason: a line takes 35 µs, and a list of dead addresses would write thousands."""
+    dead: dict[tuple[str | None, str], list[tuple[Delivery, Verdict]]] = defaultdict(list)
+    for one in over:
+        if one.delivery is not None and one.verdict is not None and one.verdict.state == "dead":
+            dead[one.verdict.disposition, one.verdict.code].append((one.delivery, one.verdict))
+    for found in dead.values():
+        delivery, verdict = found[0]
+        _log.warning(
+            "delivery.dead",
+            count=len(found),
+            disposition=verdict.disposition,
+            code=verdict.code,
+            reason=verdict.reason,
+            delivery_id=delivery.delivery_id,
+        )
