@@ -77,19 +77,18 @@ def from_mjml(source: str) -> str:
             fix = (
                 "write it in place"
                 if found[1] == "mj-include"
-                else "see documentation.mjml.io for those there are"
+                else "see documentation.mjml.io for the others"
             )
             raise BadMarkup(_line(source, found.start()), f"<{found[1]}> is not known", fix)
+    return _shielded(source, _compiled)
 
-    def compile(shielded: str) -> str:
-        try:
-            return mjml.mjml2html(
-                shielded, fonts={}
-            )  # a font of somebody else's host tells him who reads the mail
-        except ValueError as error:
-            raise BadMarkup(1, f"MJML: {error}", "correct the markup") from error
 
-    return _shielded(source, compile)
+def _compiled(shielded: str) -> str:
+    try:
+        # No fonts of another host: they would tell it who reads the mail.
+        return mjml.mjml2html(shielded, fonts={})
+    except ValueError as error:
+        raise BadMarkup(1, f"MJML: {error}", "correct the markup") from error
 
 
 def inlined(source: str) -> str:
