@@ -31,6 +31,17 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What came back later: a receipt, a bounce, a complaint, or an unsubscribe link that was used."""
+
+    kind: str
+    fate: str  # in the words of a receipt; empty for what is none
+    code: str
+    category: str  # that an unsubscribe link ended
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
     """One delivery and what became of it."""
 
@@ -42,6 +53,7 @@ class Course:
     reason: str
     not_before: datetime | None
     attempts: tuple[Attempt, ...] = ()
+    told: tuple[Told, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,14 +184,21 @@ def _waits(order: Recall | None) -> str:
 def _fate(courses: Iterable[Course]) -> str:
     found: dict[tuple[Standing, str], list[str]] = {}
     for course in courses:
-        cause = ": ".join(word for word in (course.outcome, course.reason) if word)
-        found.setdefault((course.state, f" ({cause})" if course.state == "dead" else ""), []).append(
-            course.channel
-        )
+        found.setdefault((course.state, _cause(course)), []).append(course.channel)
     return "; ".join(
         _STATES[state].format(", ".join(dict.fromkeys(channels))) + cause
         for (state, cause), channels in sorted(found.items(), key=lambda item: _ORDER.index(item[0][0]))
     )
+
+
+def _cause(course: Course) -> str:
+    """Why it is dead; or that a provider took what then did not arrive."""
+    if course.state == "dead":
+        return f" ({': '.join(word for word in (course.outcome, course.reason) if word)})"
+    fates = {told.fate for told in course.told}
+    if course.state == "delivered" and "delivered" not in fates and fates & {"failed", "dead_address"}:
+        return " (to the provider, whose receipt says that it did not arrive)"
+    return ""
 
 
 def _waiting(waiting: Waiting) -> str:
@@ -197,6 +216,7 @@ def _details(timeline: Timeline) -> Iterator[str]:
     for course in timeline.courses:
         yield f"  delivery {course.delivery_id} {course.channel} to address {course.address_id}: {course.state}"
         yield from map(_attempt, course.attempts)
+        yield from map(_told, course.told)
 
 
 def _decided(d: Decision) -> Iterator[str]:
@@ -217,6 +237,11 @@ def _attempt(attempt: Attempt) -> str:
     if attempt.not_before is not None:
         facts.append(f"again from {_at(attempt.not_before)} ({attempt.tier})")
     return ", ".join(facts) + f", {attempt.latency_ms} ms"
+
+
+def _told(told: Told) -> str:
+    words = (told.kind, told.fate, told.code, told.category and f"category {told.category}")
+    return f"    told {_at(told.at)} {', '.join(word for word in words if word)}"
 
 
 def _at(at: datetime) -> str:

@@ -10,10 +10,12 @@ import pytest
 from pipeline.adapters.postgres.log import PostgresLog
 from pipeline.adapters.postgres.profiles import PostgresProfiles, save_profiles
 from pipeline.adapters.postgres.receipts import PostgresOwners, PostgresReceipts
+from pipeline.adapters.postgres.why import why_event
+from pipeline.model.decision import Planned
 from pipeline.model.delivery import Owner
 from pipeline.model.engagement import Engagement
 from tests.support.database import dump, migrated
-from tests.support.log import outcome
+from tests.support.log import decision, outcome
 from tests.support.make import NOW, profile
 
 pytestmark = pytest.mark.integration
@@ -99,3 +101,27 @@ async def test_a_dead_number_goes_out_of_use_unless_it_was_registered_since(post
         late = told("bounce", "dead_address", engagement_id="late", at=LATER + timedelta(days=2))
         await log.write([], [], [late])
         assert await phone(pool) == ""  # what was sent before says nothing of her new registration
+
+
+async def test_why_tells_what_came_back(postgres: str) -> None:
+    """In order, with its code, beside the attempts of its delivery."""
+    planned = Planned(delivery_id="d-1", channel="sms", address_id=PHONE.address_id)
+    async with migrated(postgres) as pool:
+        log = await known(pool)
+        ended = Engagement(
+            engagement_id="u",
+            delivery_id="d-1",
+            user_id="u-1",
+            tenant="acme",
+            channel="sms",
+            kind="unsubscribe",
+            facts={"category": "flights", "by": "page"},
+            at=LATER + timedelta(hours=1),
+        )
+        await log.write([decision(deliveries=(planned,))], [], [ended, told("bounce", "failed")])
+        (course,) = (await why_event(pool, "e-1")).timelines[0].courses
+    assert [(one.kind, one.fate, one.code, one.category) for one in course.told] == [
+        ("bounce", "failed", "7", ""),
+        ("unsubscribe", "", "", "flights"),
+    ]
+    assert [one.provider for one in course.attempts] == ["vonage"]

@@ -1,7 +1,7 @@
 """Answers "why": the timelines of an event id, or the latest ones of a user."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import orjson
@@ -10,10 +10,11 @@ from pipeline.adapters.postgres.pool import Connection, session
 from pipeline.adapters.postgres.statements import load
 from pipeline.model.decision import ChannelVerdict, Decision, Gate, Planned
 from pipeline.model.recall import Recall
-from pipeline.model.timeline import Attempt, Course, Timeline, Waiting, Why, chains
+from pipeline.model.timeline import Attempt, Course, Timeline, Told, Waiting, Why, chains
 from pipeline.ports import UserKey
 
 _SQL = load("why")
+T = TypeVar("T", Attempt, Told)
 
 
 async def why_event(pool: asyncpg.Pool, event_id: str, *, limit: int = 20) -> Why:
@@ -60,14 +61,26 @@ async def _orders(connection: Connection, held: Sequence[Decision]) -> Mapping[s
 
 
 async def _courses(connection: Connection, ids: Sequence[str]) -> Mapping[str, Course]:
-    attempts: dict[str, list[Attempt]] = {}
-    for row in await connection.fetch(_SQL["attempts"], ids):
-        values = dict(row)
-        attempts.setdefault(values.pop("delivery_id"), []).append(Attempt(**values))
+    attempts = await _by_delivery(connection, "attempts", ids, Attempt)
+    told = await _by_delivery(connection, "told", ids, Told)
     return {
-        row["delivery_id"]: Course(**row, attempts=tuple(attempts.get(row["delivery_id"], ())))
+        row["delivery_id"]: Course(
+            **row,
+            attempts=tuple(attempts.get(row["delivery_id"], ())),
+            told=tuple(told.get(row["delivery_id"], ())),
+        )
         for row in await connection.fetch(_SQL["courses"], ids)
     }
+
+
+async def _by_delivery(
+    connection: Connection, query: str, ids: Sequence[str], cls: type[T]
+) -> Mapping[str, Sequence[T]]:
+    found: dict[str, list[T]] = {}
+    for row in await connection.fetch(_SQL[query], ids):
+        values = dict(row)
+        found.setdefault(values.pop("delivery_id"), []).append(cls(**values))
+    return found
 
 
 def _decision(row: Mapping[str, Any]) -> Decision:

@@ -14,6 +14,7 @@ from pipeline.model.timeline import (
     Attempt,
     Course,
     Timeline,
+    Told,
     Waiting,
     Why,
     chains,
@@ -198,3 +199,33 @@ def test_the_story_of_a_hold_is_told_from_its_end() -> None:
         "notification.released[0]@4",
         "notification.released[0]@6",
     ]
+
+
+def told(kind: str = "receipt", fate: str = "", category: str = "") -> Told:
+    """What came back."""
+    return Told(kind=kind, fate=fate, code="7" if fate else "", category=category, at=NOW)
+
+
+@pytest.mark.parametrize(
+    ("fates", "arrived"),
+    [
+        (("under_way", "failed"), False),
+        (("dead_address",), False),
+        (("failed", "delivered"), True),
+        ((), True),
+    ],
+)
+def test_what_a_provider_took_and_lost_is_said(fates: tuple[str, ...], arrived: bool) -> None:
+    """A provider's yes is no arrival: a receipt that says no is part of the answer, if none says yes."""
+    found = Timeline(decision=decision(), courses=(course(told=tuple(told(fate=fate) for fate in fates)),))
+    assert ("did not arrive" not in sentence(found)) is arrived
+    lines = list(explain(Why(timelines=(found,))))
+    assert [line.split(" receipt, ")[1] for line in lines if "told" in line] == [
+        f"{fate}, 7" for fate in fates
+    ]
+
+
+def test_an_unsubscribe_link_is_part_of_the_answer() -> None:
+    """With the category that it ended."""
+    found = Timeline(decision=decision(), courses=(course(told=(told("unsubscribe", category="offers"),)),))
+    assert list(explain(Why(timelines=(found,))))[-1].endswith(" unsubscribe, category offers")

@@ -28,6 +28,13 @@ select delivery_id, attempt, outcome, state, provider, reason, code, tier, not_b
 from everpost.attempt_log where delivery_id = any($1::text[])
 order by delivery_id, attempt, at
 
+-- name: told
+-- What came back after these deliveries, in order.
+select delivery_id, kind, coalesce(facts ->> 'fate', '') as fate, coalesce(facts ->> 'code', '') as code,
+    coalesce(facts ->> 'category', '') as category, at
+from everpost.engagement_log where delivery_id = any($1::text[])
+order by delivery_id, at, engagement_id
+
 -- name: waiting_event
 -- An event in the outbox, or parked.
 select outbox_id, event_id, topic, created_at, error
