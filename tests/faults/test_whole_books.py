@@ -39,9 +39,12 @@ RIGHT = Books(
 )
 
 
-def again(at: float, id: str = "b/sms") -> Callable[[Books], Books]:
-    """The provider takes an SMS once more."""
-    return lambda books: replace(books, received=[*books.received, taken(id, at)])
+def again(at: float, id: str = "b/sms", *, written: bool = True) -> Callable[[Books], Books]:
+    """The provider takes an SMS once more; unless `written`, only one of its answers is on record."""
+    more = [Attempt(delivery_id=id, result="delivered", state="delivered")] if written else []
+    return lambda books: replace(
+        books, received=[*books.received, taken(id, at)], outcomes=[*books.outcomes, *more]
+    )
 
 
 def test_what_is_right_counts_nothing() -> None:
@@ -79,6 +82,8 @@ def test_two_decisions_are_seen() -> None:
         (again(KILL - 0.5), "in flight at a kill"),  # written down after the kill
         (again(KILL - 30), ""),  # before anybody died
         (again(KILL + 30, "a/sms"), ""),  # long committed when its sender died
+        (again(KILL + 300), "in flight at a kill"),  # nobody else was served meanwhile
+        (again(KILL - 30, written=False), ""),
     ],
 )
 def test_a_repeat_needs_a_kill_around_it(planted: Callable[[Books], Books], reason: str) -> None:
@@ -88,10 +93,28 @@ def test_a_repeat_needs_a_kill_around_it(planted: Callable[[Books], Books], reas
 
 def test_a_successor_that_comes_late_still_explains() -> None:
     """On a busy machine it may take minutes to start: the time counts from its first message."""
-    late = replace(RIGHT, received=[*RIGHT.received, taken("x", KILL + 200), taken("b/sms", KILL + 230)])
-    early = replace(RIGHT, received=[*RIGHT.received, taken("x", KILL + 20), taken("b/sms", KILL + 230)])
-    assert late.repeats == {"in flight at a kill": 1}
-    assert early.repeats == {"": 1}
+    late = replace(RIGHT, received=[*RIGHT.received, taken("x", KILL + 200)])
+    early = replace(RIGHT, received=[*RIGHT.received, taken("x", KILL + 20)])
+    assert again(KILL + 230)(late).repeats == {"in flight at a kill": 1}
+    assert again(KILL + 230)(early).repeats == {"": 1}
+
+
+def test_what_has_no_record_may_come_as_late_as_its_lane() -> None:
+    """Behind a backlog it is minutes; its answer was never written down, so its sender died of the kill."""
+    early = replace(RIGHT, received=[*RIGHT.received, taken("x", KILL + 20)])
+    assert again(KILL + 900, written=False)(early).repeats == {"in flight at a kill": 1}
+
+
+def test_a_release_that_is_held_again_is_no_second_decision() -> None:
+    """A clock that is ahead releases early; two holds of the event itself are seen."""
+    first = replace(decided("b", 1), verdict="held")
+    early = replace(first, place=("notification.released", 0, 0))
+    assert replace(RIGHT, decided=[*RIGHT.decided, first, early]).decided_again == {f"{TOPIC}/0/1"}
+    twice = replace(first, place=(TOPIC, 0, 9))
+    assert replace(RIGHT, decided=[*RIGHT.decided, first, early, twice]).decided_again == {
+        f"{TOPIC}/0/1",
+        "b",
+    }
 
 
 def test_a_missing_answer_explains() -> None:

@@ -7,6 +7,7 @@ received   every message that a local provider took, from its own file
 waiting    what lies in a topic or a table and is not dealt with yet: a backlog, neither lost nor done
 """
 
+import math
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Literal
+
+from pipeline.model.topics import RELEASED
 
 Place = tuple[str, int, int]  # topic, partition, offset
 Reason = Literal[
@@ -134,7 +137,9 @@ class Books:
     def decided_again(self) -> frozenset[str]:
         """Records with more than one decision, and ids with more than one first, by name."""
         places = Counter(one.place for one in self.decided)
-        held = Counter(one.event_id for one in self.decided if one.verdict == "held")
+        # A release that comes early, by a clock that is ahead, is held again, and rightly so.
+        holds = [one for one in self.decided if one.verdict == "held" and one.place[0] != RELEASED]
+        held = Counter(one.event_id for one in holds)
         names = {f"{topic}/{n}/{offset}" for (topic, n, offset), times in places.items() if times > 1}
         ids = {id for times in (self._firsts, held) for id, count in times.items() if count > 1}
         return frozenset(names | ids)
@@ -168,16 +173,19 @@ class Books:
     def _explained(self) -> Iterator[tuple[str, Reason]]:
         uncertain = {one.delivery_id for one in self.outcomes if one.result == "uncertain"}
         for id, taken in self._times.items():
+            unwritten = len(taken) > self._yeses[id]
             for first, again in pairwise(sorted(taken, key=lambda one: one.at)):
-                yield id, self._reason(first, again, uncertain=id in uncertain)
+                yield id, self._reason(first, again, uncertain=id in uncertain, unwritten=unwritten)
 
-    def _reason(self, first: Taken, again: Taken, *, uncertain: bool) -> Reason:
+    def _reason(self, first: Taken, again: Taken, *, uncertain: bool, unwritten: bool) -> Reason:
         if not first.told:
             return "told no"
         if uncertain:
             return "uncertain"
         for at, resumed in self._gaps.get(first.channel, ()):
-            if at - _IN_FLIGHT <= first.at <= at + _UNREAD and at - _SKEW <= again.at <= resumed + _AFTER:
+            # Of whose yes there is no record, the sender died; it comes again when its lane has its turn.
+            limit = math.inf if unwritten else resumed + _AFTER
+            if at - _IN_FLIGHT <= first.at <= at + _UNREAD and at - _SKEW <= again.at <= limit:
                 return "in flight at a kill"
         return ""
 
@@ -193,6 +201,11 @@ class Books:
             channel: [(at, _first(times[channel], at + _UNREAD)) for at in deaths]
             for channel, deaths in self.kills.items()
         }
+
+    @cached_property
+    def _yeses(self) -> Counter[str]:
+        """How often it is on record that a provider took each delivery."""
+        return Counter(one.delivery_id for one in self.outcomes if one.result == "delivered")
 
     @cached_property
     def _firsts(self) -> Counter[str]:
