@@ -36,30 +36,25 @@ class Pool:
         self._line: deque[asyncio.Future[Exception | None]] = deque()
         self._connecting: asyncio.Task[None] | None = None
         self._closing = False
+        self._loop = asyncio.get_running_loop()  # each question asks the kernel who we are
 
     async def post(self, headers: Headers, body: bytes) -> Answer:
         """One request. Raises NotSent, Untrusted and Lost."""
-        connection: Connection | None = None
-        written = 0.0
-        try:
-            async with asyncio.timeout(self._seconds) as limit:
-                for _ in range(_ROUNDS):
-                    connection = None
-                    connection = await self._free()
-                    written = connection.loop.time()
-                    if (limit.when() or written) - written < self._seconds * _LEAST:
-                        self._wake(1)  # the room goes to somebody who has time for an answer
-                        raise NotSent("a stream was free too late to wait for its answer")
-                    try:
-                        return await connection.post(headers, body)
-                    except Unprocessed:
-                        continue
-        except TimeoutError:
-            if connection is None:
-                raise NotSent(f"no stream to {self._host} was free within {self._seconds:g} s") from None
-            if connection.heard < written:
-                connection.retire()  # not a byte since: the line may be dead without a word
-            raise Lost(f"no answer within {self._seconds:g} s") from None
+        until = self._loop.time() + self._seconds
+        for _ in range(_ROUNDS):
+            connection = self._at_once() or await self._in_turn(until)
+            written = self._loop.time()
+            if until - written < self._seconds * _LEAST:
+                self._wake(1)  # the room goes to somebody who has time for an answer
+                raise NotSent("a stream was free too late to wait for its answer")
+            try:
+                return await connection.post(headers, body, until)
+            except Unprocessed:
+                continue
+            except TimeoutError:
+                if connection.heard < written:
+                    connection.retire()  # not a byte since: the line may be dead without a word
+                raise Lost(f"no answer within {self._seconds:g} s") from None
         raise NotSent(f"the server left the request unprocessed {_ROUNDS} times")
 
     async def aclose(self) -> None:
@@ -75,24 +70,34 @@ class Pool:
             connection.abort()
         await _unclosed(self._open, _SHUTDOWN)
 
-    async def _free(self) -> Connection:
-        """A connection with room at this moment: write before the next await."""
-        waited = False
-        while True:
-            if self._closing:
-                raise NotSent("the connector is closing")
-            with_room = (connection for connection in self._usable if connection.room)
-            # Who comes later stands behind.
-            if (waited or not self._line) and (connection := next(with_room, None)) is not None:
-                return connection
-            if self._connecting is None and len(self._usable) < self._most:
-                self._connecting = asyncio.create_task(self._connect())
-            await self._wait(first=waited)
-            waited = True
+    def _at_once(self) -> Connection | None:
+        """A connection with room at this moment, unless others stand in line for it: write before the next await."""
+        return None if self._closing or self._line else self._with_room()
+
+    def _with_room(self) -> Connection | None:
+        return next((connection for connection in self._usable if connection.room), None)
+
+    async def _in_turn(self, until: float) -> Connection:
+        """The same, after a wait. Raises NotSent and Untrusted."""
+        try:
+            async with asyncio.timeout_at(until):
+                waited = False
+                while True:
+                    if self._closing:
+                        raise NotSent("the connector is closing")
+                    # Who comes later stands behind.
+                    if (waited or not self._line) and (connection := self._with_room()) is not None:
+                        return connection
+                    if self._connecting is None and len(self._usable) < self._most:
+                        self._connecting = asyncio.create_task(self._connect())
+                    await self._wait(first=waited)
+                    waited = True
+        except TimeoutError:
+            raise NotSent(f"no stream to {self._host} was free within {self._seconds:g} s") from None
 
     async def _wait(self, *, first: bool) -> None:
         """Until something has changed. Raises what `_wake` was given."""
-        place: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        place: asyncio.Future[Exception | None] = self._loop.create_future()
         (self._line.appendleft if first else self._line.append)(place)
         try:
             error = await place
@@ -117,7 +122,7 @@ class Pool:
         if connection.draining:
             self._usable.remove(connection)
             self._wake(len(self._line))  # one of them opens another
-        else:
+        elif self._line:
             self._wake(connection.room)
 
     async def _connect(self) -> None:
@@ -133,7 +138,7 @@ class Pool:
     async def _connection(self) -> Connection:
         """A new connection that has the server's SETTINGS: before, nobody knows how many streams it allows."""
         async with asyncio.timeout(self._seconds):
-            transport, connection = await asyncio.get_running_loop().create_connection(
+            transport, connection = await self._loop.create_connection(
                 lambda: Connection(self._changed),
                 self._host,
                 self._port,

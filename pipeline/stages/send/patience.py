@@ -18,6 +18,7 @@ class Patience:
         self._until: dict[asyncio.Task[object], float] = {}  # the oldest first
         self._late: set[asyncio.Task[object]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
         """How many are under way."""
@@ -25,7 +26,10 @@ class Patience:
 
     async def wait(self, work: Awaitable[T]) -> T:
         """What comes of the work. Raises TimeoutError when its time was up first. Once at a time in a task."""
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        loop = self._loop = (
+            self._loop or asyncio.get_running_loop()
+        )  # each question asks the kernel who we are
+        task = asyncio.current_task(loop)
         assert task is not None, "a coroutine runs in a task"
         before = task.cancelling()
         self._until[task] = loop.time() + self._seconds
