@@ -25,6 +25,7 @@ USERS = 5_000
 TYPE = "flight.cancelled"
 _BATCH = 1_000  # records of one produce_batch
 _AGE = timedelta(minutes=1)
+_VERSION = 2  # of a profile that was written, and then its address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +170,7 @@ def delivery(channel: Channel, found: Sequence[str], number: int, wire: Wire, no
         locale="en",
         template_version=1,
         expires_at=now + timedelta(days=1),
-        profile_version=1,
+        profile_version=_VERSION,
         decided_at=now - _AGE,
         event=wire.encode(made),
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+import orjson
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -37,9 +38,6 @@ from connectors.contract import (
     Uncertain,
 )
 
-_ENCODE = json.JSONEncoder(
-    ensure_ascii=False, separators=(",", ":")
-).encode  # `dumps` would make it each time
 _TOKEN = re.compile(r"(?:[0-9a-fA-F]{2}){16,100}")  # hexadecimal; Apple promises no fixed length
 _MAX_COLLAPSE_ID = 64  # bytes
 
@@ -81,7 +79,10 @@ def to_request(
     """The request for a message, or why none can be made."""
     if not _TOKEN.fullmatch(message.address):
         return InvalidAddress(reason="the device token is not hexadecimal", code="BadDeviceToken")
-    body = _ENCODE(_payload(message)).encode()
+    try:
+        body = orjson.dumps(_payload(message))
+    except TypeError:
+        return Permanent(reason="the words hold a lone surrogate, which no encoding has", code="text")
     if len(body) > MAX_BODY:
         return Permanent(
             reason=f"the payload has {len(body)} bytes, APNs takes {MAX_BODY}: shorten the template",

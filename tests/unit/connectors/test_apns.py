@@ -117,6 +117,12 @@ def test_a_short_collapse_key_stays_readable() -> None:
     assert headers(replace(MESSAGE, collapse_key="k" * 65))["apns-collapse-id"] != "k" * 65
 
 
+def test_half_a_character_is_no_payload() -> None:
+    """No encoding has it, so it is a clear no and not an exception."""
+    made = to_request(replace(MESSAGE, content=Content(text="\ud800")), host="h", topic="t", now=NOW)
+    assert isinstance(made, Permanent)
+
+
 @given(st.text(max_size=3000), st.text(max_size=3000))
 def test_a_payload_fits_or_no_request_is_made(title: str, text: str) -> None:
     """APNs takes 4,096 bytes, counted in UTF-8."""
