@@ -32,7 +32,7 @@ _IDLE = timedelta(seconds=15)  # after which a connection is not trusted: a race
 _BEFORE = 0.5  # of the timeout, for a place and for a connection: whoever has none by then has sent nothing
 # hyper's word for "no connection came about", so nothing was written. Its class says nothing: a hang-up
 # after the write is a ConnectError, and an answer that never comes a ConnectTimeoutError (0011).
-_NO_BEFOREION = "client error (Connect)"
+_NO_CONNECTION = "client error (Connect)"
 _REFUSED = "refused stream"  # after hyper's own repeats: the server declares that it has processed none
 
 
@@ -115,7 +115,7 @@ async def _post(client: Client, url: str, body: bytes, headers: Mapping[str, str
 
 def _fate(error: PyreqwestError) -> Fate:
     causes = [cause["message"] for cause in _causes(error)]
-    if _NO_BEFOREION in causes:
+    if _NO_CONNECTION in causes:
         return "untrusted" if any("peer certificate" in cause for cause in causes) else "unsent"
     return "unsent" if any(_REFUSED in cause for cause in causes) else "lost"
 
