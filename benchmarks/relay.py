@@ -33,6 +33,7 @@ from pipeline.model.shares import SHARES
 PER_SECOND, P99 = 50_000.0, 50.0  # rows; milliseconds
 WARM = 5.0  # seconds that are not counted
 LONGEST = 600.0  # seconds for one turn
+_PATIENCE = 60.0  # seconds for what takes five
 _LOOK = 0.02  # seconds between two looks
 _RELAY = ("-m", "pipeline.cli.main", "run", "relay")
 _POLLER = ("-m", "benchmarks.peers.poller")
@@ -157,13 +158,18 @@ async def takeover(running: Stack, log: Path, signum: signal.Signals) -> float:
     """Seconds from a signal to one of two relays until all that was committed right after it has gone out."""
     pool = await connect(running.postgres_dsn)
     with processes(running, log, _RELAY, _RELAY) as started:
-        async with asyncio.timeout(LONGEST):
-            while await holders(pool) != [SHARES // 2] * 2:  # noqa: ASYNC110  # nor have locks
-                await asyncio.sleep(_LOOK)
+        until = time.monotonic() + _PATIENCE
+        while (held := await holders(pool)) != [SHARES // 2] * 2:
+            if time.monotonic() > until or any(one.poll() is not None for one in started):
+                raise RuntimeError(f"two relays hold {held} shares, or one has ended")
+            await asyncio.sleep(_LOOK)
         began = time.monotonic()
         started[0].send_signal(signum)
         await fill(pool, OURS, ends(running), _LEFT)
-        await until_empty(pool, OURS)
+        while await waiting(pool, OURS):
+            if time.monotonic() > began + _PATIENCE or started[1].poll() is not None:
+                raise RuntimeError(f"rows wait still; shares held: {await holders(pool)}")
+            await asyncio.sleep(_LOOK)
         took = time.monotonic() - began
     await close(pool)
     return took
