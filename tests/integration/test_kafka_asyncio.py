@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import signal
+import time
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 
@@ -12,6 +13,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from pipeline.adapters.kafka import consume
 from pipeline.adapters.kafka.consume import KafkaConsumer
 from pipeline.adapters.kafka.produce import KafkaProducer
 from pipeline.model.errors import ConfigurationError, DependencyDown, PayloadTooLarge
@@ -81,6 +83,26 @@ async def test_a_record_arrives_as_it_was(kafka: str, topic: str) -> None:
     assert [(one.key, one.value, one.headers) for one in found] == [
         (one.key, one.value, one.headers) for one in records
     ]
+
+
+async def test_who_wakes_after_the_session_gives_back_what_it_has(
+    kafka: str, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped with SIGSTOP it does not know that others have its partitions; the group then says what is its own."""
+    async with producing(kafka) as producer, consuming(kafka, topic) as consumer:
+        await producer.send_all(numbered(topic, range(6)))
+        found = await take(consumer, topic, 3)
+        await consumer.commit(found[:1])
+        assert consumer.owns(found[1])
+        clock = time.monotonic
+        monkeypatch.setattr(consume.time, "monotonic", lambda: clock() + 40)
+        assert not consumer.owns(found[1])
+        assert await consumer.fetch({topic: 10}, 0.1) == []
+        consumer.abandon(found[1:])
+        again = await take(consumer, topic, 5)  # nobody else was there: they come to the same one
+        assert [one.value for one in again] == [b"%d" % n for n in range(1, 6)]
+        assert all(map(consumer.owns, again))
+        await consumer.commit(again)
 
 
 async def test_both_clients_agree_on_partitions(kafka: str, topic: str) -> None:

@@ -5,6 +5,7 @@ aiokafka's defaults lose or invent records here, so each that is overridden has 
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
@@ -20,6 +21,10 @@ from pipeline.observe import Log
 
 _SESSION = 30_000  # ms; heartbeats are a task of this loop, and a render or a signature may hold it
 _REBALANCE = 60_000  # ms; aiokafka's default is the session's length, and a longer drain is evicted
+# Seconds without a turn of this loop, after which the group may have given our partitions away: the session's
+# length, less what may have passed since the last heartbeat.
+_ASLEEP = (_SESSION - _SESSION // 10) / 1000 - 2
+_TICK = 1.0  # seconds
 _START = 30.0  # seconds
 _COMMIT = 10.0  # seconds
 _PUT_OUT = (5, 60.0)  # times within seconds: two processes that take one membership from each other
@@ -37,6 +42,9 @@ class KafkaConsumer:
         self._committing = asyncio.Lock()
         self._settled = asyncio.Event()  # a record was done or given back
         self._leaving = False  # partitions are being taken away: start nothing new
+        self._turned = time.monotonic()  # when this loop was last seen to turn
+        self._slept = False  # too long: nothing is ours until the group has said so
+        self._ticking: asyncio.TimerHandle | None = None
         self._unlearned: set[Partition] = (
             set()
         )  # ours, and what earlier owners did beyond the offset is not known
@@ -72,6 +80,7 @@ class KafkaConsumer:
             await client.stop()
             raise DependencyDown(f"Kafka at {servers} does not answer: {error!r}") from error
         client.subscribe(topics, listener=_Listener(consumer))
+        consumer._tick()
         return consumer
 
     async def fetch(self, rooms: Mapping[str, int], wait: float) -> list[Incoming]:
@@ -84,7 +93,7 @@ class KafkaConsumer:
         other KafkaError is fatal for this member (a right is missing, say): end the process.
         """
         self._check_twin()
-        if self._leaving:
+        if self._leaving or self._has_slept():
             await asyncio.sleep(wait)
             return []
         try:
@@ -100,8 +109,13 @@ class KafkaConsumer:
             raise
 
     def owns(self, record: Incoming) -> bool:
-        """Whether the record is still ours to work on; False as soon as its partition is being taken away."""
-        return not self._leaving and self._tracker.owns((record.topic, record.partition), record.assignment)
+        """Whether the record is still ours to work on; False as soon as its partition is being taken away.
+
+        And False for whoever wakes after a session's length (SIGSTOP, a machine that stood still): somebody else has
+        had the partition meanwhile, and a heartbeat would tell too late.
+        """
+        place = (record.topic, record.partition)
+        return not self._leaving and not self._has_slept() and self._tracker.owns(place, record.assignment)
 
     def share(self) -> float:
         """The part of its topics' partitions that this member has, 0 to 1."""
@@ -138,6 +152,8 @@ class KafkaConsumer:
     async def aclose(self) -> None:
         """Commit what is contiguous and stop. The membership stays until the session ends."""
         self._leaving = True
+        if self._ticking is not None:
+            self._ticking.cancel()
         try:
             async with self._committing:
                 await self._commit()
@@ -172,8 +188,24 @@ class KafkaConsumer:
         """These partitions are ours: start over with them."""
         found = [(partition.topic, partition.partition) for partition in partitions]
         self._tracker.assign(found)
+        self._slept, self._turned = False, time.monotonic()
         self._unlearned = set(found)
         self._log.info("partitions.assigned", group=self._group, partitions=len(found))
+
+    def _tick(self) -> None:
+        """A caller may be busy elsewhere for longer than a session, and the loop turns all the same."""
+        self._has_slept()
+        self._ticking = asyncio.get_running_loop().call_later(_TICK, self._tick)
+
+    def _has_slept(self) -> bool:
+        now = time.monotonic()
+        if now - self._turned > _ASLEEP and not self._slept and self._tracker.assigned():
+            self._slept = True
+            self._log.warning("partitions.revoked", group=self._group, slept=round(now - self._turned))
+            # If the group still knows us, partitions that we have given up would stand still for ever.
+            self._client._coordinator.request_rejoin()  # pyright: ignore[reportPrivateUsage, reportOptionalMemberAccess, reportAttributeAccessIssue]
+        self._turned = now
+        return self._slept
 
     def _was_put_out(self) -> None:
         self._put_out.append(asyncio.get_running_loop().time())
