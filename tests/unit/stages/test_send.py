@@ -4,7 +4,6 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from structlog.testing import capture_logs
 
 from connectors.contract import ChannelFault, InvalidAddress, Permanent, Throttled, Transient, Uncertain
 from pipeline.model.delivery import Delivery
@@ -122,21 +121,6 @@ async def test_the_dead_keep_what_they_were(answer: Permanent | InvalidAddress, 
     assert headers["__dlq.errors.delivery.count"] == b"4"
     assert headers["__dlq.errors.message"] == f"{answer.reason} ({answer.code})".encode()
     assert rig.told()[0].state == "dead"
-
-
-async def test_a_reason_is_logged_once_a_batch() -> None:
-    """With how many died of it: a list of dead addresses fills no disk, and none of them is in it."""
-    rig = Rig(ScriptedConnector(*[InvalidAddress(reason="unregistered", code="410")] * 20))
-    rig.profiles = MemoryProfiles(profile())
-    rig.kafka.write(*(record(delivery(f"e-{n}")) for n in range(20)))
-    with capture_logs() as lines:
-        async with rig.running():
-            await eventually(lambda: rig.committed() == 20)
-    dead = [line for line in lines if line["event"] == "delivery.dead"]
-    assert sum(line["count"] for line in dead) == 20
-    assert len(dead) <= sum(line["event"] == "batch.committed" for line in lines)
-    assert {(line["disposition"], line["code"]) for line in dead} == {("invalid_address", "410")}
-    assert "at-decision" not in str(lines)
 
 
 async def test_an_sms_that_may_have_gone_out_is_not_repeated() -> None:
