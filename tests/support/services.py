@@ -17,8 +17,10 @@ T = TypeVar("T")
 
 
 def cache() -> Path:
-    """Where fetched files are kept between runs: as `everpost up` keeps them."""
-    return settings.load().home / "cache"
+    """Where fetched files are kept between runs: as `everpost up` keeps them. Made when it is not there yet."""
+    path = settings.load().home / "cache"
+    path.mkdir(parents=True, exist_ok=True)  # a test's home links to it: on a fresh machine it led nowhere
+    return path
 
 
 @contextmanager
