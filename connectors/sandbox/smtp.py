@@ -9,9 +9,11 @@ import hmac
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from email import message_from_bytes, policy
+from email import message_from_bytes
+from email.header import decode_header, make_header
+from email.message import Message as Parsed
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
@@ -171,16 +173,20 @@ def _answer(call: Call, fault: Fault | None) -> Answer:
 
 def _read(mail: _Mail) -> Call:
     """The mail as its reader sees it."""
-    parsed = message_from_bytes(mail.original_content or b"", policy=policy.default)
-    message_id = str(parsed["Message-ID"] or "")
-    content = {"title": str(parsed["Subject"] or ""), "from": str(parsed["From"] or "")}
+    # Not by the newer policy: reading a header by its grammar took half of the relay's time.
+    parsed = message_from_bytes(mail.original_content or b"")
+    message_id = _header(parsed, "Message-ID")
+    content = {"title": _header(parsed, "Subject"), "from": _header(parsed, "From")}
     content |= {
-        name: str(parsed[name]) for name in ("List-Unsubscribe", "List-Unsubscribe-Post") if name in parsed
+        name: _header(parsed, name)
+        for name in ("List-Unsubscribe", "List-Unsubscribe-Post")
+        if name in parsed
     }
-    for name, kind in (("text", "plain"), ("html", "html")):
-        part = parsed.get_body((kind,))
-        if part is not None:
-            content[name] = cast("Any", part).get_content().replace("\r\n", "\n").removesuffix("\n")
+    for part in parsed.walk():
+        name = {"text/plain": "text", "text/html": "html"}.get(part.get_content_type())
+        if name is not None and name not in content:
+            words = cast("bytes", part.get_payload(decode=True)).decode(part.get_content_charset("utf-8"))
+            content[name] = words.replace("\r\n", "\n").removesuffix("\n")
     return Call(
         provider="smtp",
         delivery_id=message_id.strip("<>").partition("@")[0],
@@ -188,3 +194,9 @@ def _read(mail: _Mail) -> Call:
         content=content,
         identity={"message-id": message_id, "envid": mail.delivery_id},
     )
+
+
+def _header(mail: Parsed, name: str) -> str:
+    """A header's words: unfolded (RFC 5322, 2.2.3) and decoded (RFC 2047)."""
+    value = str(mail[name] or "").replace("\r\n", "").replace("\n", "")
+    return str(make_header(decode_header(value))) if "=?" in value else value

@@ -62,6 +62,7 @@ class Weigher:
         self._tools = tools
         self._run = run
         self._run_id = run.run_id.encode()
+        self._marked: dict[int, Headers] = {}  # by count
         self._all = run.selection == Selection()  # then nothing needs to be asked of a letter
         self._dry = dry
         # What has its end written by others is told as what it will be.
@@ -209,14 +210,21 @@ class Weigher:
     def _headers(self, letter: Letter, standing: Standing | None) -> Headers:
         """What the record carried before it died, and which run sends it for the how many-th time."""
         earlier = 0 if standing is None else standing.replays
-        count = max(letter.replays, earlier) + 1
-        marks: Headers = ((REPLAY_RUN, self._run_id), (REPLAY_COUNT, b"%d" % count))
-        if self._run.terms.words == "decision":
-            marks = (*marks, AS_OF_DECISION)
+        marks = self._marks(max(letter.replays, earlier) + 1)
         if letter.headers.keys() <= OURS:  # asked of all at once, for nearly every letter has no others
             return marks
         foreign = [one for one in letter.raw_headers if one[0] not in OURS]
         return (*foreign, *marks)
+
+    def _marks(self, count: int) -> Headers:
+        """What this run writes on a letter that is sent for the `count`th time: few differ, so each is made once."""
+        marks = self._marked.get(count)
+        if marks is None:
+            marks = ((REPLAY_RUN, self._run_id), (REPLAY_COUNT, b"%d" % count))
+            if self._run.terms.words == "decision":
+                marks = (*marks, AS_OF_DECISION)
+            self._marked[count] = marks
+        return marks
 
     async def _take(self, cases: Sequence[Case]) -> None:
         if self._dry or not cases:
