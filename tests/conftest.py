@@ -9,8 +9,14 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from tests.support import services
+
+# No example fails for its time: on a machine with other work any of them may take a second.
+_PROFILE = settings.get_profile(settings.get_current_profile_name())  # a plugin may have chosen one
+settings.register_profile("everpost", _PROFILE, deadline=None)
+settings.load_profile("everpost")
 
 # A shell starts background jobs with SIGINT ignored, nohup ignores SIGHUP, and what is ignored stays so in
 # every child: the programs under test would never see a Ctrl-C. With a handler here, though it does

@@ -157,7 +157,11 @@ def test_nothing_can_be_injected(
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\n\t"), max_size=400)
 
 
-@given(title=WORDS.filter(lambda text: "\n" not in text), text=WORDS, html=st.none() | WORDS)
+PRINTABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126))
+TITLE = WORDS.filter(lambda text: "\n" not in text) | st.lists(PRINTABLE).map(" ".join)
+
+
+@given(title=TITLE, text=WORDS, html=st.none() | WORDS)
 def test_the_reader_sees_the_words(title: str, text: str, html: str | None) -> None:
     """In seven bits, in lines that every relay passes on, and decoded to what was written."""
     found = to_mail(message(title=title, text=text, html=html), SENDER, NOW)
@@ -166,12 +170,36 @@ def test_the_reader_sees_the_words(title: str, text: str, html: str | None) -> N
         return
     assert isinstance(found, Mail)
     assert found.content.isascii()
+    assert read(found.content)["Subject"] == title
     lines = found.content.split(b"\r\n")
     assert max(map(len, lines)) <= 998
     assert not any(b"\r" in line or b"\n" in line for line in lines)
     assert part(found.content, "plain").rstrip("\n") == text.rstrip("\n")
     if html is not None:
         assert part(found.content, "html").rstrip("\n") == html.rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 2000,  # no line has more than 998 characters
+        "é" * 2000,
+        "From here on",  # the mailbox format's own mark
+        ".\n..\n.",
+        "--=_everpost_alternative\nContent-Type: text/html\n\n<b>no</b>",
+        "--=_everpost_alternative--",
+        "trailing \t\n =20 =\n=",
+        "a\n\n\nb",
+        "",
+    ],
+)
+def test_no_encoding_changes_the_words(text: str) -> None:
+    """Long lines, marks of mailboxes, of SMTP and of our own boundary: both parts say what was written."""
+    found = mail(text=text, html=f"<pre>\n{text}\n</pre>").content
+    assert max(map(len, found.split(b"\r\n"))) <= 998
+    assert [one.get_content_type() for one in read(found).iter_parts()] == ["text/plain", "text/html"]
+    assert part(found, "plain").rstrip("\n") == text.rstrip("\n")
+    assert part(found, "html").rstrip("\n") == f"<pre>\n{text}\n</pre>"
 
 
 @given(st.text(st.characters(codec="ascii") | st.sampled_from("éß\u2028"), max_size=30))
