@@ -105,6 +105,60 @@ def test_what_has_no_record_may_come_as_late_as_its_lane() -> None:
     assert again(KILL + 900, written=False)(early).repeats == {"in flight at a kill": 1}
 
 
+QUEUE = "notification.deliver.sms.normal"
+
+
+def outcome(at: float, offset: int, id: str = "b/sms", result: str = "delivered") -> Attempt:
+    """What came of a record of partition 0."""
+    return Attempt(delivery_id=id, result=result, state=result, place=(QUEUE, 0, offset), at=at)
+
+
+def test_what_was_written_and_not_committed_comes_again_with_its_partition() -> None:
+    """However late that has its turn; not when the partition was read on behind it meanwhile."""
+    others = [taken("x", KILL + 20), taken("b/sms", KILL + 900)]  # another partition was served at once
+    late = replace(
+        RIGHT,
+        received=[*RIGHT.received, *others],
+        outcomes=[outcome(KILL - 2, 7), outcome(KILL + 900, 7), *RIGHT.outcomes[:1]],
+    )
+    assert late.repeats == {"in flight at a kill": 1}
+    beside = replace(late, outcomes=[*late.outcomes, outcome(KILL + 300, 400, "x")])
+    assert beside.repeats == {"in flight at a kill": 1}
+    behind = replace(late, outcomes=[*late.outcomes, outcome(KILL + 300, 4_000, "x")])
+    assert behind.repeats == {"": 1}
+    no_kill = replace(late, kills={"sms": [KILL + 300]})
+    assert no_kill.repeats == {"": 1}
+    thrice = [*late.outcomes, outcome(KILL + 950, 9)]
+    twice = replace(late, received=[*late.received, taken("b/sms", KILL + 950)], outcomes=thrice)
+    assert twice.repeats == {"in flight at a kill": 1, "": 1}
+
+
+@pytest.mark.parametrize("failed", [True, False], ids=["its outcome as well", "only the retry"])
+def test_a_retry_beside_its_own_record_is_explained_by_the_kill_between_both(*, failed: bool) -> None:
+    """The attempt had failed, its retry was written, its record was not committed: both go out."""
+    both = [outcome(KILL + 200, 7), outcome(KILL + 200, 30)]
+    written = [outcome(KILL - 1, 7, result="transient")] if failed else []
+    books = replace(
+        RIGHT,
+        received=[RIGHT.received[0], taken("x", KILL + 20), *(taken("b/sms", KILL + n) for n in (199, 200))],
+        outcomes=[*written, *both, *RIGHT.outcomes[:1]],
+    )
+    assert books.repeats == {"in flight at a kill": 1}
+    assert replace(books, kills={"sms": [KILL + 300]}).repeats == {"": 1}
+    behind = replace(books, outcomes=[*books.outcomes, outcome(KILL + 100, 4_000, "x")])
+    assert behind.repeats == {"": 1}
+
+
+def test_a_retry_of_an_attempt_that_had_failed_is_no_reason() -> None:
+    """Each record was read once: nobody may have sent it twice."""
+    books = replace(
+        RIGHT,
+        received=[RIGHT.received[0], taken("x", KILL + 20), *(taken("b/sms", KILL + n) for n in (199, 200))],
+        outcomes=[outcome(KILL + 199, 7, result="transient"), outcome(KILL + 200, 30), *RIGHT.outcomes[:1]],
+    )
+    assert books.repeats == {"": 1}
+
+
 def test_a_release_that_is_held_again_is_no_second_decision() -> None:
     """A clock that is ahead releases early; two holds of the event itself are seen."""
     first = replace(decided("b", 1), verdict="held")

@@ -30,6 +30,8 @@ _AFTER = 120.0  # seconds after its successor's first: what was in flight comes 
 _SKEW = 1.0  # seconds between a request's being read and its being written down
 # Seconds that what a dead sender wrote lies in a socket before a provider takes it: 1.2 s seen at a load of 11.
 _UNREAD = 5.0
+_WIDTH = 1_000  # places of a partition: more than a sender has in work, so what is further behind came later
+_TURN = 30.0  # seconds that a record may be in work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,8 @@ class Attempt:
     delivery_id: str
     result: str
     state: str
+    place: Place = ("", 0, 0)  # of the delivery's record
+    at: float = 0.0  # when it was written, in seconds since 1970
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,9 +177,13 @@ class Books:
     def _explained(self) -> Iterator[tuple[str, Reason]]:
         uncertain = {one.delivery_id for one in self.outcomes if one.result == "uncertain"}
         for id, taken in self._times.items():
-            unwritten = len(taken) > self._yeses[id]
+            unwritten, reread = len(taken) > self._yeses[id], None
             for first, again in pairwise(sorted(taken, key=lambda one: one.at)):
-                yield id, self._reason(first, again, uncertain=id in uncertain, unwritten=unwritten)
+                reason = self._reason(first, again, uncertain=id in uncertain, unwritten=unwritten)
+                if not reason:
+                    reread = self._read_again(id, first.channel) if reread is None else reread
+                    reason, reread = ("in flight at a kill", reread - 1) if reread > 0 else ("", 0)
+                yield id, reason
 
     def _reason(self, first: Taken, again: Taken, *, uncertain: bool, unwritten: bool) -> Reason:
         if not first.told:
@@ -188,6 +196,44 @@ class Books:
             if at - _IN_FLIGHT <= first.at <= at + _UNREAD and at - _SKEW <= again.at <= limit:
                 return "in flight at a kill"
         return ""
+
+    def _read_again(self, id: str, channel: str) -> int:
+        """How often a record of it was read again because what came of it was not committed at a kill.
+
+        Nothing of it was written, or its outcome, or only the retry that follows from it.
+        """
+        kills, by_place = self.kills.get(channel, ()), dict[Place, list[Attempt]]()
+        for one in sorted(self._attempts[id], key=lambda one: one.at):
+            by_place.setdefault(one.place, []).append(one)
+        again = sum(
+            any(self._explains(kill, first.at, second) for kill in kills)
+            for written in by_place.values()
+            for first, second in pairwise(written)
+        )
+        failed = sum(one.result != "delivered" for one in self._attempts[id])
+        orphans = len(by_place) - 1 - failed  # retries of attempts that no outcome calls failed
+        if orphans > 0:
+            source = by_place[min(by_place)][0]
+            again += orphans * any(self._explains(kill, kill, source) for kill in kills)
+        return again
+
+    def _explains(self, kill: float, worked: float, again: Attempt) -> bool:
+        """Whether it came soon after the record was worked on, and the partition was read on from there."""
+        topic, partition, offset = again.place
+        if not worked - _SKEW <= kill <= min(worked + _IN_FLIGHT, again.at):
+            return False
+        return not any(
+            at > offset + _WIDTH and kill + _UNREAD < one.at < again.at - _TURN
+            for (name, n, at), one in ((one.place, one) for one in self.outcomes)
+            if (name, n) == (topic, partition)
+        )
+
+    @cached_property
+    def _attempts(self) -> Mapping[str, Sequence[Attempt]]:
+        found: dict[str, list[Attempt]] = defaultdict(list)
+        for one in self.outcomes:
+            found[one.delivery_id].append(one)
+        return found
 
     @cached_property
     def _gaps(self) -> Mapping[str, Sequence[tuple[float, float]]]:

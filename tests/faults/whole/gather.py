@@ -64,7 +64,13 @@ def _decided(codec: Wire, message: Message) -> Decided:
 
 def _attempt(codec: Wire, message: Message) -> Attempt:
     found = codec.decode(Outcome, message.value())
-    return Attempt(delivery_id=found.delivery_id, result=found.outcome, state=found.state)
+    return Attempt(
+        delivery_id=found.delivery_id,
+        result=found.outcome,
+        state=found.state,
+        place=(found.source_topic, found.source_partition, found.source_offset),
+        at=message.timestamp()[1] / 1000,  # not the outcome's own: some clocks are put wrong
+    )
 
 
 def _received(file: Path) -> Iterator[Taken]:
